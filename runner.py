@@ -1,0 +1,6053 @@
+#!/usr/bin/env python3
+"""Run any script exactly as if it were started bare, and on the side measure, remember and judge it.
+
+    python -m runner script.py args...          # watch a run, remember it
+    python -m runner history                    # what ran, newest first
+    python -m runner show last                  # one run in full
+
+    import runner
+    result = runner.ScriptRunner('job.py').run_script()
+    print(result['status'], result['metrics']['memory_max_mb'])
+
+Contents, in the order of dependence (a section uses only those named in tests/test_layout.py):
+
+     1. Vocabulary      errors, the metric registry, statuses and causes
+     2. Small tools     durations, sizes, formatting, redaction, atomic writes
+     4. Watching        ProcessMonitor and its two samplers
+     5. Launching       start a child, carry its output, limits, end its whole tree, say why it ended
+     6. Retrying        RetryConfig: whether and when a failed run is tried again
+     7. Remembering     HistoryManager over a pool of SQLite connections; schema, spool, recorder
+     9. Logs            StructuredLogger: events as JSON lines
+    13. ScriptRunner    the pipeline of one run: launch, watch, remember
+    15. Reports         results as text, tables and JSON
+    16. Command line    the only place that prints and exits
+
+Importing this module is silent and cheap: no handler, no thread, no file, and nothing imported beyond
+what a bare interpreter has already loaded. Everything else is imported on the path that needs it, because
+whatever is loaded before the script is spawned delays the script.
+"""
+import errno
+import os
+import sys
+import time
+from _thread import allocate_lock, start_new_thread
+
+try:
+    import _signal  # the C half of signal: the enums of `signal` cost 3.5 ms of start-up
+except ImportError:           # pragma: no cover - every interpreter we know has it
+    import signal as _signal  # type: ignore[no-redef]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+
+__version__ = '8.0.0'
+
+__all__ = [
+    'RunnerError', 'UsageError', 'LaunchError', 'LockError', 'HistoryError', 'Metric', 'METRICS', 'STATUSES', 'CAUSES',
+    'parse_duration', 'parse_size', 'format_duration', 'format_mib', 'sparkline', 'write_atomically', 'redact',
+    'redact_arguments',
+    'ProcSampler', 'PsutilSampler', 'SampleSeries', 'ProcessMonitor',
+    'Limits', 'RetryStrategy', 'RetryConfig',
+    'default_history_path', 'HistoryManager',
+    'StructuredLogger', 'ExecutionHook', 'ScriptRunner',
+    'main',
+]
+
+
+# ======================================================================================================
+# 1. Vocabulary
+# ======================================================================================================
+
+class RunnerError(Exception):
+    """Root of every error that is ours to tell; `str()` is one sentence for the user.
+
+    `exit_status` is what the command line exits with when it prints the sentence.
+    """
+    exit_status = 125
+
+
+class UsageError(RunnerError):
+    """A value, option or name that the user gave is wrong; nothing was started."""
+    exit_status = 2
+
+
+class LaunchError(RunnerError):
+    """The script cannot be started: `exit_status` is 127 (not found) or 126 (found, cannot be run)."""
+
+    def __init__(self, message, exit_status=127):
+        # type: (str, int) -> None
+        super(LaunchError, self).__init__(message)
+        self.exit_status = exit_status
+
+
+class LockError(RunnerError):
+    """Another run holds the lock: exit status 75 (EX_TEMPFAIL of sysexits.h), so that a scheduler tries again later."""
+    exit_status = 75
+
+
+class HistoryError(RunnerError):
+    """A history file cannot be used: missing, someone else's, newer than this program, or damaged."""
+    exit_status = 2
+
+
+class Metric(object):
+    """One entry of the registry: what a number is called, its unit, which way is better, how it is obtained.
+
+    `better` is 'lower', 'higher' or None. `source` is 'exact' (from the kernel or counted by us),
+    'sampled' (may miss what happens between two looks) or 'exact lower bound'.
+    `column` is the SQL type that history stores it in, None for what is derived from other columns.
+    """
+    __slots__ = ('name', 'unit', 'better', 'source', 'column', 'meaning')
+
+    def __init__(self, name, unit, better, source, column, meaning):
+        # type: (str, str, Optional[str], str, Optional[str], str) -> None
+        self.name = name
+        self.unit = unit
+        self.better = better
+        self.source = source
+        self.column = column
+        self.meaning = meaning
+
+    def __repr__(self):
+        return 'Metric(%r, %r)' % (self.name, self.unit)
+
+
+#: Every metric by its name, in the order in which they are shown. History, reports and docs all read this.
+METRICS = {}  # type: Dict[str, Metric]
+
+for _row in (
+        ('start_time', 'UTC', None, 'exact', 'INTEGER', 'when the script was spawned (ISO 8601, microseconds, wall clock)'),
+        ('end_time', 'UTC', None, 'exact', 'INTEGER', 'when it ended (start_time plus the monotonic duration)'),
+        ('execution_time_seconds', 's', 'lower', 'exact', 'REAL',
+         'from the spawn to the exit event, on the monotonic clock'),
+        ('user_time', 's', 'lower', 'exact', 'REAL',
+         'CPU seconds in user mode: the script and every descendant that was waited for, orphans included '
+         'on the command line (subreaper)'),
+        ('system_time', 's', 'lower', 'exact', 'REAL', 'CPU seconds in the kernel, of the same processes'),
+        ('cpu_max', '%', 'lower', 'sampled', 'REAL',
+         'busiest sampling interval of the whole tree, percent of one core'),
+        ('cpu_avg', '%', 'lower', 'exact', 'REAL', 'CPU seconds divided by wall seconds, percent of one core'),
+        ('cpu_min', '%', None, 'sampled', 'REAL', 'quietest sampling interval, percent of one core'),
+        ('memory_max_mb', 'MiB', 'lower', 'exact lower bound', 'REAL',
+         'the greater of the largest sampled tree and the kernel\'s high-water mark of any one process'),
+        ('memory_avg_mb', 'MiB', 'lower', 'sampled', 'REAL',
+         'resident memory of the tree, averaged over time (a page shared by two processes counts twice)'),
+        ('memory_min_mb', 'MiB', None, 'sampled', 'REAL', 'least resident memory of the tree at a sample'),
+        ('context_switches', 'count', 'lower', 'exact', 'INTEGER', 'voluntary and involuntary'),
+        ('page_faults', 'count', 'lower', 'exact', 'INTEGER', 'minor and major'),
+        ('block_io_operations', 'count', 'lower', 'exact', 'INTEGER', 'block input and output operations'),
+        ('io_read_mb', 'MiB', 'lower', 'exact', 'REAL',
+         'read from the block layer (not from the page cache); sampled where the platform has no zombie to read'),
+        ('io_write_mb', 'MiB', 'lower', 'exact', 'REAL', 'written towards the block layer'),
+        ('num_threads', 'count', 'lower', 'sampled', 'INTEGER', 'most threads seen at once in the tree'),
+        ('num_fds', 'count', 'lower', 'sampled', 'INTEGER', 'most open file descriptors seen at once in the tree'),
+        ('num_processes', 'count', 'lower', 'sampled', 'INTEGER', 'most processes seen at once in the tree'),
+        ('stdout_lines', 'lines', None, 'exact', 'INTEGER', 'lines written to stdout (an unfinished last line counts)'),
+        ('stderr_lines', 'lines', 'lower', 'exact', 'INTEGER', 'lines written to stderr'),
+        ('stdout_bytes', 'bytes', None, 'exact', 'INTEGER', 'bytes written to stdout'),
+        ('stderr_bytes', 'bytes', 'lower', 'exact', 'INTEGER', 'bytes written to stderr'),
+        ('exit_code', '', None, 'exact', 'INTEGER', 'the script\'s own status; negative: ended by that signal'),
+        ('success', 'bool', 'higher', 'exact', None, 'whether the status of the run is success'),
+        ('attempt_number', 'count', 'lower', 'exact', 'INTEGER', '1 for the first attempt'),
+        ('timed_out', 'bool', 'lower', 'exact', 'INTEGER', 'whether a time limit ended the run'),
+        ('monitor_samples', 'count', None, 'exact', 'INTEGER', 'how many samples were taken'),
+        ('monitor_max_gap_seconds', 's', 'lower', 'exact', 'REAL',
+         'longest stretch of the run without a sample'),
+        ('monitor_cpu_seconds', 's', 'lower', 'exact', 'REAL', 'CPU seconds that the sampling itself used'),
+):
+    METRICS[_row[0]] = Metric(*_row)
+del _row
+
+#: What a run can be. `lost`: its runner died without writing an end.
+STATUSES = ('running', 'success', 'failed', 'timeout', 'killed', 'lost')
+
+#: Why it ended.
+CAUSES = ('exit', 'signal', 'timeout', 'idle_timeout', 'memory_limit', 'cpu_limit', 'process_limit', 'output_limit',
+          'out_of_memory', 'interrupted', 'launch_error')
+
+#: The columns of one sample, in order; the first is seconds since the start.
+SAMPLE_FIELDS = ('elapsed_seconds', 'cpu_percent', 'memory_mb', 'num_threads', 'num_fds', 'num_processes',
+                 'io_read_mb', 'io_write_mb')
+
+_MIB = 1024.0 * 1024.0
+_LINUX = sys.platform.startswith('linux')
+_WINDOWS = os.name == 'nt'
+
+_SIGNAL_NAMES = {
+    getattr(_signal, _name): _name
+    for _name in ('SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGILL', 'SIGTRAP', 'SIGABRT', 'SIGBUS', 'SIGFPE', 'SIGKILL', 'SIGUSR1',
+                  'SIGSEGV', 'SIGUSR2', 'SIGPIPE', 'SIGALRM', 'SIGTERM', 'SIGCHLD', 'SIGCONT', 'SIGSTOP', 'SIGTSTP',
+                  'SIGTTIN', 'SIGTTOU', 'SIGXCPU', 'SIGXFSZ', 'SIGVTALRM', 'SIGPROF', 'SIGWINCH', 'SIGSYS')
+    if hasattr(_signal, _name)}  # type: Dict[int, str]
+
+
+def signal_name(number):
+    # type: (int) -> str
+    """Name a signal as `kill -l` would.
+
+    >>> signal_name(9), signal_name(64)
+    ('SIGKILL', 'signal 64')
+    """
+    return _SIGNAL_NAMES.get(number, 'signal %d' % number)
+
+
+# ======================================================================================================
+# 2. Small tools
+# ======================================================================================================
+
+_DURATION_UNITS = (('w', 604800.0), ('d', 86400.0), ('h', 3600.0), ('m', 60.0), ('ms', 0.001), ('s', 1.0))
+_SIZE_UNITS = {'': 1, 'b': 1, 'k': 1000, 'kb': 1000, 'kib': 1 << 10, 'm': 1000 ** 2, 'mb': 1000 ** 2, 'mib': 1 << 20,
+               'g': 1000 ** 3, 'gb': 1000 ** 3, 'gib': 1 << 30, 't': 1000 ** 4, 'tb': 1000 ** 4, 'tib': 1 << 40}
+
+
+def _split_number(text):
+    # type: (str) -> Tuple[str, str]
+    """Split the leading decimal number from the rest: '12.5ms' -> ('12.5', 'ms')."""
+    end = 0
+    while end < len(text) and text[end] in '0123456789.':
+        end += 1
+    return text[:end], text[end:]
+
+
+def parse_duration(text):
+    # type: (Any) -> float
+    """Read a duration and return seconds: a plain number is seconds; units w d h m s ms, each once, largest first.
+
+    Raises UsageError when it is not one. Zero is a duration; whether it makes sense is the caller's question.
+
+    >>> parse_duration('1h30m'), parse_duration('250ms'), parse_duration(2)
+    (5400.0, 0.25, 2.0)
+    """
+    wrong = UsageError('%r: not a duration; write for example 90, 1.5s, 5m or 1h30m' % (text,))
+    rest = str(text).strip().lower()
+    number, unit = _split_number(rest)
+    seconds, allowed = 0.0, list(_DURATION_UNITS)
+    try:
+        if number and not unit:
+            return float(number)
+        while rest:
+            number, rest = _split_number(rest)
+            while allowed and not _takes_unit(rest, allowed[0][0]):
+                del allowed[0]
+            if not allowed:
+                raise wrong
+            unit, factor = allowed.pop(0)
+            seconds += float(number) * factor
+            rest = rest[len(unit):]
+    except ValueError:
+        raise wrong
+    if not number:
+        raise wrong
+    return seconds
+
+
+def _takes_unit(rest, unit):
+    # type: (str, str) -> bool
+    """Tell whether `rest` starts with just this unit ('m' is not the start of 'ms')."""
+    return rest.startswith(unit) and not rest[len(unit):len(unit) + 1].isalpha()
+
+
+def parse_size(text):
+    # type: (Any) -> int
+    """Read a size and return bytes: 1024-based KiB MiB GiB TiB, 1000-based kB MB GB TB, a plain number is bytes.
+
+    Raises UsageError when it is not one.
+
+    >>> parse_size('500MiB'), parse_size('2GB'), parse_size(10)
+    (524288000, 2000000000, 10)
+    """
+    number, unit = _split_number(str(text).strip())
+    factor = _SIZE_UNITS.get(unit.strip().lower())
+    try:
+        if factor is None:
+            raise ValueError
+        return int(float(number) * factor)
+    except ValueError:
+        raise UsageError('%r: not a size; write for example 500MiB, 2GiB or 1.5GB' % (text,))
+
+
+def format_duration(seconds):
+    # type: (Optional[float]) -> str
+    """Write seconds for a person.
+
+    >>> [format_duration(s) for s in (None, 0.0123, 12.34, 75, 7325, 200000)]
+    ['unknown', '12 ms', '12.3 s', '1m 15s', '2h 2m', '2d 7h']
+    """
+    if seconds is None:
+        return 'unknown'
+    if seconds < 0.9995:
+        return '%d ms' % round(seconds * 1000)
+    if seconds < 59.95:
+        return '%.1f s' % seconds
+    whole = int(round(seconds))
+    for big, small, size, part in (('d', 'h', 86400, 3600), ('h', 'm', 3600, 60)):
+        if whole >= size:
+            return '%d%s %d%s' % (whole // size, big, whole % size // part, small)
+    return '%dm %ds' % (whole // 60, whole % 60)
+
+
+def format_mib(mib):
+    # type: (Optional[float]) -> str
+    """Write a size given in MiB for a person.
+
+    >>> [format_mib(x) for x in (None, 0.25, 9.14, 214.2, 3000)]
+    ['unknown', '0.2 MiB', '9.1 MiB', '214 MiB', '2.9 GiB']
+    """
+    if mib is None:
+        return 'unknown'
+    if mib >= 1024:
+        return '%.1f GiB' % (mib / 1024.0)
+    return ('%.0f MiB' if mib >= 100 else '%.1f MiB') % mib
+
+
+def sparkline(values, width=40):
+    # type: (Sequence[Optional[float]], int) -> str
+    """Draw numbers as a line of block characters, at most `width` wide; each shows the greatest of its share.
+
+    >>> sparkline([0, 1, 2, 3])
+    '▁▃▆█'
+    """
+    known = [v for v in values if v is not None]
+    if not known:
+        return ''
+    if len(known) > width:
+        edges = [i * len(known) // width for i in range(width + 1)]
+        known = [max(known[a:b]) for a, b in zip(edges, edges[1:])]
+    low, high = min(known), max(known)
+    span = (high - low) or 1.0
+    return ''.join('▁▂▃▄▅▆▇█'[int((v - low) / span * 7 + 0.5)] for v in known)
+
+
+def suggest(word, words):
+    # type: (str, Iterable[str]) -> str
+    """Return "; did you mean 'x'?" for the nearest of `words`, or ''.
+
+    >>> suggest('cpu_maxx', ['cpu_max', 'memory_max_mb'])
+    "; did you mean 'cpu_max'?"
+    """
+    import difflib
+    near = difflib.get_close_matches(word, list(words), 1, 0.6)
+    return '; did you mean %r?' % near[0] if near else ''
+
+
+def format_time(seconds):
+    # type: (float) -> str
+    """Write a wall-clock time as ISO 8601 in UTC with microseconds.
+
+    >>> format_time(0.5)
+    '1970-01-01T00:00:00.500000+00:00'
+    """
+    return _format_micros(int(round(seconds * 1000000)))
+
+
+def _format_micros(micros):
+    # type: (int) -> str
+    whole, part = divmod(micros, 1000000)
+    return '%04d-%02d-%02dT%02d:%02d:%02d.%06d+00:00' % (time.gmtime(whole)[:6] + (part,))
+
+
+def _parse_time(text):
+    # type: (str) -> int
+    """Read ISO 8601 and return microseconds since 1970; without an offset it is UTC. Raises UsageError.
+
+    By hand: what the standard library reads dates with costs 6 ms of imports, at the end of every run.
+
+    >>> _parse_time('1970-01-02T00:00:00.500000+00:00'), _parse_time('1970-01-01T02:00:00+02:00')
+    (86400500000, 0)
+    """
+    try:
+        date, clock = text[:10], text[11:].replace('Z', '')
+        at = max(clock.find('+'), clock.find('-'))
+        clock, offset = (clock, '') if at < 0 else (clock[:at], clock[at:])
+        year, month, day = int(date[:4]), int(date[5:7]), int(date[8:])
+        hours, minutes, seconds = (clock.split(':') + ['0', '0'])[:3]
+        whole, _, part = seconds.partition('.')
+        shift = int(offset[0] + '1') * (int(offset[1:3]) * 60 + int(offset[-2:])) if offset else 0
+        total = ((_days_since_1970(year, month, day) * 24 + int(hours or 0)) * 60 + int(minutes) - shift) * 60 + int(whole)
+        return total * 1000000 + int((part + '000000')[:6])
+    except (ValueError, IndexError, TypeError):
+        raise UsageError('%r: not a time; write for example 2026-01-31T12:00:00+00:00' % (text,))
+
+
+def _days_since_1970(year, month, day):
+    # type: (int, int, int) -> int
+    """Count days in the Gregorian calendar (years begin in March here, so that the leap day comes last)."""
+    year -= month <= 2
+    era = year // 400
+    day_of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
+    year_of_era = year - era * 400
+    return era * 146097 + year_of_era * 365 + year_of_era // 4 - year_of_era // 100 + day_of_year - 719468
+
+
+def new_correlation_id():
+    # type: () -> str
+    """Make a random UUID (RFC 4122, version 4) without the 7 ms that importing `uuid` costs."""
+    raw = bytearray(os.urandom(16))
+    raw[6] = raw[6] & 0x0F | 0x40
+    raw[8] = raw[8] & 0x3F | 0x80
+    text = bytes(raw).hex()
+    return _dashed(text)
+
+
+def _dashed(text):
+    # type: (str) -> str
+    """Write 32 hexadecimal digits as a UUID."""
+    return '-'.join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+def write_atomically(path, data):
+    # type: (str, bytes) -> None
+    """Write a private file in one step: whoever reads `path` sees all of the old or all of the new content."""
+    temporary = '%s.%d.%s.tmp' % (path, os.getpid(), os.urandom(4).hex())
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, 'wb') as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def make_private_folder(path):
+    # type: (str) -> None
+    """Create a folder (and its parents) with mode 0700; one that exists is left as it is."""
+    if path and not os.path.isdir(path):
+        make_private_folder(os.path.dirname(path))
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise
+
+
+#: A text without any of these holds nothing that the patterns below would find; testing for them keeps `re` (5 ms)
+#: off the path of a run whose output is harmless.
+_SECRET_HINTS = ('pass', 'pwd', 'secret', 'token', 'key', 'auth', 'credential', '://', 'akia', 'asia', 'bearer', 'gh', 'xox',
+                 'sk-', 'eyj', 'glpat', 'private', 'cookie', 'session', 'signature', 'sig=')
+_SECRET_WORD = r'(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[-_]?key|access[-_]?key|auth(?:orization)?|credentials?|' \
+               r'private[-_]?key|client[-_]?secret|cookie|session[-_]?id|signature|sig)'
+_SECRET_NAME = r'(?:[A-Za-z0-9]+[-_.])*(?:[A-Za-z0-9]*%s)(?:[-_][A-Za-z0-9]+)*' % _SECRET_WORD
+_REDACTED = '[redacted]'
+_patterns = []  # type: List[Any]
+
+
+def _secret_patterns():
+    # type: () -> List[Any]
+    """Compile (pattern, replacement) pairs once; the first group is what stays."""
+    if not _patterns:
+        import re
+        for text in (
+                r'(-----BEGIN [A-Z ]*PRIVATE KEY-----)[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)',
+                r'([A-Za-z][A-Za-z0-9+.-]*://)[^\s/@\'"]+(?=@)',                   # URL with credentials
+                r'((?i:\b(?:bearer|basic)\s+))[A-Za-z0-9._~+/=-]{6,}',             # HTTP authorization
+                r'((?i:(?<![A-Za-z0-9])%s["\']?\s*(?:=|:)\s*))(?:"[^"\n]*"|\'[^\'\n]*\'|(?!\[redacted\])[^\s,;&"\']+)'
+                % _SECRET_NAME,
+                r'((?i:(?<!\S)--?%s\s+))(?!-)(?:"[^"\n]*"|\'[^\'\n]*\'|[^\s"\']+)' % _SECRET_NAME,
+                r'()\b(?:AKIA|ASIA)[0-9A-Z]{16}\b',                                # AWS access key
+                r'()\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,})',
+                r'()\bxox[abprs]-[A-Za-z0-9-]{10,}',                               # Slack
+                r'()\bsk-[A-Za-z0-9_-]{16,}',                                      # OpenAI, Anthropic, Stripe
+                r'()\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*',    # JSON web token
+        ):
+            _patterns.append(re.compile(text))
+    return _patterns
+
+
+def redact(text):
+    # type: (str) -> str
+    """Replace what looks like a secret by '[redacted]': passwords, tokens, keys, URLs with credentials.
+
+    >>> redact('curl https://joe:hunter2@example.org/?token=abc --password hunter2')
+    'curl https://[redacted]@example.org/?token=[redacted] --password [redacted]'
+    """
+    if not _may_hold_secret(text):
+        return text
+    for pattern in _secret_patterns():
+        text = pattern.sub(r'\1' + _REDACTED, text)
+    return text
+
+
+def redact_arguments(arguments):
+    # type: (Sequence[str]) -> List[str]
+    """Redact a list of arguments; the word after an option that names a secret is one too.
+
+    >>> redact_arguments(['--password', 'x y', 'token=abc', 'plain'])
+    ['--password', '[redacted]', 'token=[redacted]', 'plain']
+    """
+    safe, secret_next = [], False
+    for argument in arguments:
+        if secret_next and not argument.startswith('--'):
+            safe.append(_REDACTED)
+            secret_next = False
+            continue
+        safe.append(redact(argument))
+        secret_next = _names_secret(argument)
+    return safe
+
+
+def secret_values(arguments):
+    # type: (Sequence[str]) -> List[str]
+    """Return the secrets that `redact_arguments` would hide, so that they can be found in the script's output too.
+
+    Those shorter than four characters are left out: replacing them would spoil every text.
+
+    >>> secret_values(['--password', 'hunter2', 'token=abcdef', 'plain'])
+    ['hunter2', 'abcdef']
+    """
+    values, secret_next = [], False
+    for argument in arguments:
+        if secret_next and not argument.startswith('--'):
+            values.append(argument)
+            secret_next = False
+            continue
+        if _may_hold_secret(argument):
+            for pattern in _secret_patterns():
+                values += [m.group(0)[len(m.group(1)):].strip('"\'') for m in pattern.finditer(argument)]
+        secret_next = _names_secret(argument)
+    return [value for value in values if len(value) >= 4 and value != _REDACTED]
+
+
+def strip_escapes(text):
+    # type: (str) -> str
+    """Remove the escape sequences with which programs colour a terminal (ECMA-48: CSI and OSC).
+
+    >>> strip_escapes('\x1b[1;35mValueError\x1b[0m: no')
+    'ValueError: no'
+    """
+    if '\x1b' not in text:
+        return text
+    import re
+    return re.sub(r'\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])', '', text)
+
+
+def _may_hold_secret(text):
+    # type: (str) -> bool
+    lower = text.lower()
+    return any(hint in lower for hint in _SECRET_HINTS)
+
+
+def _names_secret(argument):
+    # type: (str) -> bool
+    """Tell whether an argument is an option such as `--db-password`, whose value is the next word."""
+    if not argument.startswith('-') or '=' in argument or not _may_hold_secret(argument):
+        return False
+    import re
+    return re.match(r'(?i)--?%s\Z' % _SECRET_NAME, argument) is not None
+
+
+def _json_text(value):
+    # type: (Any) -> Optional[str]
+    """Write JSON for a column; None for an empty value, so that the common case needs no `json`."""
+    if not value:
+        return None
+    import json
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+#: Levels of our own log, as in the standard library.
+LEVELS = {'DEBUG': 10, 'INFO': 20, 'WARNING': 30, 'ERROR': 40, 'CRITICAL': 50}
+
+
+def check_level(name, level):
+    # type: (str, Any) -> str
+    """Return a level in capitals; raises UsageError when there is no such level."""
+    if str(level).upper() not in LEVELS:
+        raise UsageError('%s=%r: no such level; valid: %s' % (name, level, ', '.join(LEVELS)))
+    return str(level).upper()
+
+
+def parse_env_file(text, name, environment):
+    # type: (str, str, Dict[str, str]) -> Dict[str, str]
+    """Read NAME=VALUE lines as dotenv files have them and return the variables.
+
+    Blank lines and # comments are skipped, `export ` before a name is allowed. 'single quotes' keep everything; "double quotes"
+    know \\n \\t \\" \\\\ \\$ and may run over several lines; without quotes a # after a space begins a comment. ${VAR} and
+    ${VAR:-default} outside single quotes come from earlier lines, then from `environment`. Raises UsageError naming
+    the line.
+
+    >>> parse_env_file('export A=1 # one\\nB="${A} two"', '.env', {})
+    {'A': '1', 'B': '1 two'}
+    """
+    found = {}  # type: Dict[str, str]
+    lines, number = text.replace('\r\n', '\n').split('\n'), 0
+    while number < len(lines):
+        line, first = lines[number].strip(), number + 1
+        number += 1
+        if not line or line.startswith('#'):
+            continue
+        key, equals, value = line.partition('=')
+        words = key.split()
+        key = words[-1] if words and (len(words) == 1 or words[:-1] == ['export']) else ''
+        if not equals or not key.replace('_', 'a').isalnum() or key[0].isdigit():
+            raise UsageError('%s, line %d: %r is not NAME=VALUE' % (name, first, line))
+        value = value.strip()
+        quote = value[:1]
+        if quote in ('"', "'"):
+            while not _closed(value, quote) and number < len(lines):
+                value += '\n' + lines[number]
+                number += 1
+            if not _closed(value, quote):
+                raise UsageError('%s, line %d: the quote that begins with %s is never closed' % (name, first, value[:20]))
+            end = _closing(value, quote)
+            rest = value[end + 1:].strip()
+            if rest and not rest.startswith('#'):
+                raise UsageError('%s, line %d: %r after the closing quote' % (name, first, rest))
+            value = value[1:end]
+        else:
+            value = value.split(' #')[0].rstrip()
+        found[key] = value if quote == "'" else _fill_in(value, dict(environment, **found), quote == '"', name, first)
+    return found
+
+
+def _closing(value, quote):
+    # type: (str, str) -> int
+    """Return where the quote that begins a value ends, -1: nowhere."""
+    at = 1
+    while at < len(value):
+        if value[at] == '\\' and quote == '"':
+            at += 1
+        elif value[at] == quote:
+            return at
+        at += 1
+    return -1
+
+
+def _closed(value, quote):
+    # type: (str, str) -> bool
+    return _closing(value, quote) > 0
+
+
+def _fill_in(value, known, escapes, name, line):
+    # type: (str, Dict[str, str], bool, str, int) -> str
+    """Replace ${VAR} and, in double quotes, backslash escapes."""
+    result, at = [], 0
+    while at < len(value):
+        char = value[at]
+        if char == '\\' and escapes and at + 1 < len(value):
+            result.append({'n': '\n', 't': '\t', 'r': '\r'}.get(value[at + 1], value[at + 1]))
+            at += 2
+        elif value.startswith('${', at):
+            end = value.find('}', at)
+            if end < 0:
+                raise UsageError('%s, line %d: ${ without }' % (name, line))
+            variable, has_default, default = value[at + 2:end].partition(':-')
+            if variable not in known and not has_default:
+                raise UsageError('%s, line %d: ${%s} is not set; write ${%s:-default}' % (name, line, variable, variable))
+            result.append(known.get(variable) or default)
+            at = end + 1
+        else:
+            result.append(char)
+            at += 1
+    return ''.join(result)
+
+
+def _read_file(path):
+    # type: (str) -> bytes
+    """Read a small /proc file with three system calls; raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(descriptor, 65536)
+    finally:
+        os.close(descriptor)
+
+
+def _stat_fields(data):
+    # type: (bytes) -> List[bytes]
+    """Split a /proc/PID/stat after the command, which may hold spaces and brackets; [0] is the state (proc(5))."""
+    return data[data.rindex(b')') + 2:].split(None, 22)
+
+
+def process_start(pid):
+    # type: (int) -> Optional[int]
+    """Return the kernel's start time of a process (ticks since boot): with the pid it is an identity. None: no such."""
+    try:
+        return int(_stat_fields(_read_file('/proc/%d/stat' % pid))[19])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _is_alive(pid, start):
+    # type: (int, int) -> bool
+    """Tell whether this very process still runs; a zombie does not."""
+    try:
+        fields = _stat_fields(_read_file('/proc/%d/stat' % pid))
+    except (OSError, ValueError):
+        return False
+    return int(fields[19]) == start and fields[0] not in (b'Z', b'X')
+
+
+_libc_cache = []  # type: List[Any]
+
+
+def _libc(name, *arguments):
+    # type: (str, *Any) -> int
+    """Call a C function whose arguments and result are ints or byte buffers; raises OSError when it returns -1.
+
+    CPython's `_ctypes` alone loads in 0.3 ms, `ctypes` in 1.5: this runs while the script starts.
+    """
+    try:
+        import _ctypes
+        _load_libc()
+        result = _ctypes.call_function(_ctypes.dlsym(_libc_cache[0], name), arguments)
+    except (ImportError, AttributeError, IndexError):      # PyPy
+        result = _libc_by_ctypes(name, arguments)
+        if result == -1:
+            import ctypes
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        return result
+    if result == -1:
+        raise OSError(errno.EINVAL, '%s failed' % name)
+    return result
+
+
+def _load_libc():
+    # type: () -> None
+    """Load what `_libc` needs, where that is fast: before a fork, so that the child has it."""
+    try:
+        import _ctypes
+        if not _libc_cache:
+            _libc_cache.append(_ctypes.dlopen(None, 0))  # type: ignore[arg-type]
+    except (ImportError, AttributeError):
+        pass
+
+
+def _libc_by_ctypes(name, arguments):
+    # type: (str, Sequence[Any]) -> int
+    import ctypes
+    library = ctypes.CDLL(None, use_errno=True)
+    return getattr(library, name)(*arguments)
+
+
+# ======================================================================================================
+# 4. Watching
+# ======================================================================================================
+#
+# A sampler is anything with four methods, and the loop knows nothing else about the platform:
+#
+#     sample()     -> (cpu_seconds, memory_mb, num_threads, num_fds, num_processes, io_read_mb, io_write_mb) of
+#                     the whole tree, or None when nothing of it is left; cpu_seconds counts from the first look
+#     peak_mb()    -> the largest high-water mark of any one process, None where the platform has none
+#     processes()  -> [(pid, start)], the identities of what is in the tree now
+#     close()
+
+_PAGE_MIB = (os.sysconf('SC_PAGE_SIZE') if hasattr(os, 'sysconf') else 4096) / _MIB
+_TICK = 1.0 / (os.sysconf('SC_CLK_TCK') if hasattr(os, 'sysconf') else 100)
+
+
+def _cpu_count():
+    # type: () -> int
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+_CPUS = _cpu_count()
+
+
+def _children_of(pid):
+    # type: (int) -> List[int]
+    """List the children of every thread of a process, without looking at the rest of the machine (proc(5))."""
+    found = []  # type: List[int]
+    try:
+        threads = os.listdir('/proc/%d/task' % pid)
+    except OSError:
+        return found
+    for thread in threads:
+        try:
+            found += map(int, _read_file('/proc/%d/task/%s/children' % (pid, thread)).split())
+        except OSError:                        # that thread just ended; its children have moved to another
+            continue
+    return found
+
+
+def _children_by_scan(pid):
+    # type: (int) -> List[int]
+    """List the children of a process where the kernel lacks `children` files (CONFIG_PROC_CHILDREN)."""
+    found = []
+    for name in os.listdir('/proc'):
+        if name.isdigit():
+            try:
+                if int(_stat_fields(_read_file('/proc/%s/stat' % name))[1]) == pid:
+                    found.append(int(name))
+            except (OSError, ValueError):
+                continue
+    return found
+
+
+def _children_lister():
+    # type: () -> Callable[[int], List[int]]
+    has_files = os.path.exists('/proc/self/task/%d/children' % os.getpid())
+    return _children_of if has_files else _children_by_scan
+
+
+def _status_field(pid, name, thread=None):
+    # type: (int, bytes, Optional[int]) -> Optional[bytes]
+    """Return one field of /proc/PID/status (or of one of its threads), None where the process or the field is missing."""
+    try:
+        data = _read_file('/proc/%d/status' % pid if thread is None else '/proc/%d/task/%d/status' % (pid, thread))
+    except OSError:
+        return None
+    at = data.find(b'\n' + name + b':')
+    return data[at + len(name) + 2:data.find(b'\n', at + 1)].strip() if at >= 0 else None
+
+
+def _read_io(path):
+    # type: (str) -> Tuple[Optional[float], Optional[float]]
+    """Return MiB read from and written to the block layer (/proc/PID/io: threads and waited-for children included)."""
+    try:
+        return _io_mib(_read_file(path))
+    except (OSError, ValueError):
+        return None, None
+
+
+def _io_mib(data):
+    # type: (bytes) -> Tuple[float, float]
+    words = data.split()
+    return int(words[9]) / _MIB, (int(words[11]) - int(words[13])) / _MIB
+
+
+class _Watched(object):
+    """One process of the tree: its open /proc files and what was last read of it."""
+    __slots__ = ('pid', 'start', 'clock', 'stat_fd', 'io_fd', 'kin_fd', 'fd_path', 'threads', 'cpu', 'kin_cpu')
+
+    def __init__(self, pid, keep_open):
+        # type: (int, bool) -> None
+        self.pid = pid
+        self.clock = ((~pid) << 3) | 2       # the kernel's id for "CPU clock of that process" (posix-timers.h)
+        self.stat_fd = os.open('/proc/%d/stat' % pid, os.O_RDONLY)
+        self.io_fd = self.kin_fd = -1
+        self.fd_path = '/proc/%d/fd' % pid
+        self.threads = 1
+        self.cpu = self.kin_cpu = 0.0
+        try:
+            self.start = int(_stat_fields(os.pread(self.stat_fd, 1024, 0))[19])
+            if keep_open:
+                self.io_fd = self._open('io')
+                self.kin_fd = self._open('task/%d/children' % pid)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, name):
+        # type: (str) -> int
+        try:
+            return os.open('/proc/%d/%s' % (self.pid, name), os.O_RDONLY)
+        except OSError:              # another user's process, or a kernel without this file
+            return -1
+
+    def close(self):
+        # type: () -> None
+        for descriptor in (self.stat_fd, self.io_fd, self.kin_fd):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self.stat_fd = self.io_fd = self.kin_fd = -1
+
+
+class ProcSampler(object):
+    """Sample a process tree through Linux's /proc at a cost that does not grow with the rest of the machine.
+
+    Descriptors stay open and are read with pread at offset 0, so a look costs a few microseconds, and a pid that
+    was given to somebody else can never be read by mistake. A search for new children happens only when
+    the kernel's last pid (the last field of /proc/loadavg) has moved since the last search.
+
+    `adopter` is a process whose children belong to the tree too: the command-line program, which is a subreaper,
+    names itself, since orphans of the script become its children; `ignored` are pids that do not belong. `from_birth`:
+    the CPU time that the process used before the first look counts (it was launched by us). Raises
+    ProcessLookupError for a pid that does not exist.
+    """
+    SLOW_EVERY = 0.01       # seconds: descriptors and I/O are looked at no more often (they are half of what a sample costs)
+    KEPT_OPEN = 64          # processes whose io and children files stay open; of the others only stat does
+    MOST = 4096             # processes watched at most; a tree beyond is counted by its first ones
+
+    def __init__(self, pid, adopter=None, from_birth=False, ignored=()):
+        # type: (int, Optional[int], bool, Sequence[int]) -> None
+        self.root = pid
+        self._adopter = adopter
+        self._watched = {}  # type: Dict[int, _Watched]
+        self._list_children = _children_lister()
+        self._ignored = set(ignored) | {os.getpid()} - {pid}
+        self._loadavg = os.open('/proc/loadavg', os.O_RDONLY)
+        self._last_born = b''
+        self._fd_count_by_stat = os.stat('/proc/self/fd').st_size > 0       # kernels from 6.2 on
+        self._cpu = 0.0
+        self._io = [0.0, 0.0]
+        self._slow_due = 0.0
+        self._slow = (0, None, None)  # type: Tuple[int, Optional[float], Optional[float]]
+        self._peak = None  # type: Optional[float]
+        self.children_ended = self.frozen = False
+        try:
+            if not self._adopt(pid):
+                raise ProcessLookupError(errno.ESRCH, 'no process %d' % pid)
+        except BaseException:
+            self.close()
+            raise
+        if not from_birth:
+            self.sample()
+            self._cpu = self._slow_due = 0.0
+
+    def sample(self):
+        # type: () -> Optional[Tuple[float, float, int, int, int, Optional[float], Optional[float]]]
+        """Look at every process of the tree once; see the top of this section for what comes back."""
+        born = os.pread(self._loadavg, 128, 0).rsplit(None, 1)[-1]
+        if born != self._last_born:
+            self._search()
+            self._last_born = born
+        now = time.monotonic()
+        is_slow = now >= self._slow_due
+        pages = threads = fds = count = 0
+        fresh = ended = self._kin_gained = 0.0
+        for process in list(self._watched.values()):
+            try:
+                fields = _stat_fields(os.pread(process.stat_fd, 1024, 0))
+                if fields[0] == b'X':
+                    raise ProcessLookupError
+            except OSError:                               # reaped since the last look
+                ended += process.cpu + process.kin_cpu
+                self._forget(process)
+                continue
+            fresh += self._cpu_since(process, fields)
+            if fields[0] == b'Z':
+                continue
+            count += 1
+            process.threads = int(fields[17])
+            threads += process.threads
+            pages += int(fields[21])
+            if is_slow:
+                fds += self._count_fds(process)
+        # A child that was waited for reappears in its parent's children time: count only what exceeds what we saw.
+        kin = self._kin_gained - ended
+        self.children_ended = ended > 0 or self._kin_gained > 0
+        self._cpu += fresh + (kin if kin > 0 else 0.0)
+        if not count:
+            return None
+        if is_slow:
+            self._slow_due = now + self.SLOW_EVERY * 0.9
+            self._slow = (fds,) + self._read_io()
+        fds, read, written = self._slow
+        return self._cpu, pages * _PAGE_MIB, threads, fds, count, read, written
+
+    def peak_mb(self):
+        # type: () -> Optional[float]
+        """Read every process's high-water mark (VmHWM), which remembers what happened between two samples."""
+        for pid in list(self._watched):
+            value = _status_field(pid, b'VmHWM')
+            if value is not None:
+                self._peak = max(self._peak or 0.0, int(value.split()[0]) / 1024.0)
+        return self._peak
+
+    def processes(self):
+        # type: () -> List[Tuple[int, int]]
+        """Return (pid, start) of each process known since the last sample; may be called beside the sampling thread."""
+        return [(process.pid, process.start) for process in list(self._watched.values())]
+
+    def close(self):
+        # type: () -> None
+        """Close every descriptor; a closed sampler must not be asked again."""
+        for process in list(self._watched.values()):
+            self._forget(process)
+        if self._loadavg >= 0:
+            os.close(self._loadavg)
+            self._loadavg = -1
+
+    _kin_gained = 0.0
+
+    def _search(self):
+        # type: () -> None
+        """Walk the tree downwards from every process known, adding what is new."""
+        if self._adopter is not None:
+            for pid in self._list_children(self._adopter):
+                self._adopt(pid)
+        queue = list(self._watched.values())
+        while queue:
+            process = queue.pop()
+            for pid in self._children(process):
+                child = self._adopt(pid)
+                if child:
+                    queue.append(child)
+
+    def _children(self, process):
+        # type: (_Watched) -> Iterable[int]
+        if process.threads == 1 and process.kin_fd >= 0:
+            try:
+                data = os.pread(process.kin_fd, 65536, 0)
+                if len(data) < 4096 and self._still_single(process):
+                    return map(int, data.split())
+            except OSError:
+                return ()
+        return self._list_children(process.pid)
+
+    @staticmethod
+    def _still_single(process):
+        # type: (_Watched) -> bool
+        """Tell whether the process has one thread now; a second one may have forked since the last sample."""
+        try:
+            process.threads = int(_stat_fields(os.pread(process.stat_fd, 1024, 0))[17])
+        except OSError:
+            return True
+        return process.threads <= 1
+
+    def _adopt(self, pid):
+        # type: (int) -> Optional[_Watched]
+        """Start to watch a process; None when it is known already, gone, or one too many."""
+        if pid in self._watched or pid in self._ignored or self.frozen or len(self._watched) >= self.MOST:
+            return None
+        try:
+            process = _Watched(pid, len(self._watched) < self.KEPT_OPEN)
+        except (OSError, ValueError):
+            return None
+        self._watched[pid] = process
+        return process
+
+    def _forget(self, process):
+        # type: (_Watched) -> None
+        self._watched.pop(process.pid, None)
+        process.close()
+
+    def _cpu_since(self, process, fields):
+        # type: (_Watched, List[bytes]) -> float
+        """Return CPU seconds that the process itself used since its last reading; notes what its children added."""
+        try:
+            cpu = time.clock_gettime(process.clock)
+        except OSError:
+            cpu = (int(fields[11]) + int(fields[12])) * _TICK
+        used, process.cpu = cpu - process.cpu, cpu
+        if fields[13] != b'0' or fields[14] != b'0':
+            kin = (int(fields[13]) + int(fields[14])) * _TICK
+            self._kin_gained += kin - process.kin_cpu
+            process.kin_cpu = kin
+        return used
+
+    def _count_fds(self, process):
+        # type: (_Watched) -> int
+        try:
+            if self._fd_count_by_stat:
+                return os.stat(process.fd_path).st_size
+            return len(os.listdir(process.fd_path))
+        except OSError:
+            return 0
+
+    def _read_io(self):
+        # type: () -> Tuple[Optional[float], Optional[float]]
+        """Sum the block I/O of the tree; it never falls, also when a process takes its share with it."""
+        read = written = 0.0
+        known = False
+        for process in self._watched.values():
+            try:
+                data = os.pread(process.io_fd, 512, 0) if process.io_fd >= 0 else _read_file('/proc/%d/io' % process.pid)
+                one = _io_mib(data)
+            except (OSError, ValueError, IndexError):
+                continue
+            known = True
+            read += one[0]
+            written += one[1]
+        if not known:
+            return None, None
+        self._io = [max(read, self._io[0]), max(written, self._io[1])]
+        return self._io[0], self._io[1]
+
+
+class PsutilSampler(object):
+    """Sample a process tree with psutil: macOS, Windows, and the witness that ProcSampler is tested against.
+
+    Raises ProcessLookupError for a pid that does not exist, ImportError without psutil.
+    """
+
+    def __init__(self, pid, adopter=None, from_birth=False, ignored=()):
+        # type: (int, Optional[int], bool, Sequence[int]) -> None
+        import psutil
+        self._psutil = psutil
+        self.root = pid
+        self._adopter = adopter
+        self._ignored = set(ignored) | {os.getpid()} - {pid}
+        self._known = {}  # type: Dict[Tuple[int, float], Any]
+        self._last = {}  # type: Dict[Tuple[int, float], float]
+        self._gone_io = [0.0, 0.0]
+        self._io = [0.0, 0.0]
+        self._cpu = 0.0
+        self._peak = None  # type: Optional[float]
+        self.children_ended = self.frozen = False
+        try:
+            self._root = psutil.Process(pid)
+        except psutil.NoSuchProcess:
+            raise ProcessLookupError(errno.ESRCH, 'no process %d' % pid)
+        if not from_birth:
+            self.sample()
+            self._cpu = 0.0
+
+    def sample(self):
+        # type: () -> Optional[Tuple[float, float, int, int, int, Optional[float], Optional[float]]]
+        """Look at every process of the tree once; see the top of this section for what comes back."""
+        self._search()
+        memory = 0.0
+        threads = fds = count = 0
+        read = written = None  # type: Optional[float]
+        for key, process in list(self._known.items()):
+            try:
+                with process.oneshot():
+                    if process.status() == self._psutil.STATUS_ZOMBIE:
+                        continue
+                    times = process.cpu_times()
+                    used = times.user + times.system
+                    self._cpu += max(0.0, used - self._last.get(key, 0.0))
+                    self._last[key] = used
+                    info = process.memory_info()
+                    memory += info.rss / _MIB
+                    self._peak = max(self._peak or 0.0, getattr(info, 'peak_wset', info.rss) / _MIB)
+                    threads += process.num_threads()
+                    fds += process.num_fds() if hasattr(process, 'num_fds') else process.num_handles()
+                    count += 1
+                    io = process.io_counters() if hasattr(process, 'io_counters') else None
+                    if io is not None:
+                        read = (read or 0.0) + io.read_bytes / _MIB
+                        written = (written or 0.0) + io.write_bytes / _MIB
+            except self._psutil.NoSuchProcess:
+                del self._known[key]
+                self.children_ended = True
+            except self._psutil.AccessDenied:
+                continue
+        if not count:
+            return None
+        return self._cpu, memory, threads, fds, count, read, written
+
+    def peak_mb(self):
+        # type: () -> Optional[float]
+        """Return the largest memory of one process seen (Windows: its true peak)."""
+        return self._peak
+
+    def processes(self):
+        # type: () -> List[Tuple[int, int]]
+        """Return (pid, start) of each process of the tree, start being the kernel's on Linux, else milliseconds."""
+        self._search()
+        found = []
+        for (pid, created) in list(self._known):
+            start = process_start(pid) if _LINUX else int(created * 1000)
+            if start is not None:
+                found.append((pid, start))
+        return found
+
+    def close(self):
+        # type: () -> None
+        """Forget everything; psutil holds no descriptors."""
+        self._known.clear()
+
+    def _search(self):
+        # type: () -> None
+        roots = [self._root] + list(self._known.values())
+        if self._adopter is not None:
+            roots.append(self._psutil.Process(self._adopter))
+        for root in roots:
+            try:
+                family = [root] if root.pid != self._adopter else []
+                for process in family + root.children(recursive=True):
+                    if process.pid not in self._ignored and not self.frozen:
+                        self._known.setdefault((process.pid, process.create_time()), process)
+            except self._psutil.Error:
+                continue
+
+
+def choose_sampler():
+    # type: () -> Callable[..., Any]
+    """Return the class of the best sampler here; SCRIPT_RUNNER_SAMPLER=psutil (or proc) overrides."""
+    wanted = os.environ.get('SCRIPT_RUNNER_SAMPLER', '')
+    if wanted not in ('', 'proc', 'psutil'):
+        raise UsageError('SCRIPT_RUNNER_SAMPLER=%r: no such sampler; valid: proc, psutil' % wanted)
+    if wanted == 'psutil' or not (wanted or _LINUX and os.path.exists('/proc/self/stat')):
+        return PsutilSampler
+    return ProcSampler
+
+
+class SampleSeries(object):
+    """The samples of one run, bounded: when `limit` rows are reached, every eight become at most four.
+
+    The rows with the highest and the lowest CPU and memory of each eight stay, so no extreme is ever lost.
+    `generation` grows with each thinning: whoever stored earlier rows must store them again.
+    """
+    __slots__ = ('rows', 'limit', 'generation')
+
+    def __init__(self, limit=1200):
+        # type: (int) -> None
+        self.rows = []  # type: List[Tuple[Any, ...]]
+        self.limit = limit
+        self.generation = 0
+
+    def append(self, row):
+        # type: (Tuple[Any, ...]) -> None
+        """Add one row of SAMPLE_FIELDS."""
+        if len(self.rows) >= self.limit:
+            self.rows = thin_samples(self.rows)
+            self.generation += 1
+        self.rows.append(row)
+
+
+def thin_samples(rows):
+    # type: (Sequence[Tuple[Any, ...]]) -> List[Tuple[Any, ...]]
+    """Keep of every eight rows those with the greatest and least cpu_percent [1] and memory_mb [2].
+
+    >>> [row[0] for row in thin_samples([(t, 0, 5) for t in range(7)] + [(7, 9, 5)])]
+    [0, 7]
+    """
+    kept = []  # type: List[Tuple[Any, ...]]
+    for first in range(0, len(rows), 8):
+        group = rows[first:first + 8]
+        chosen = set()
+        for column in (1, 2):
+            known = [(row[column], i) for i, row in enumerate(group) if row[column] is not None] or [(0, 0)]
+            chosen.add(max(known, key=lambda pair: pair[0])[1])
+            chosen.add(min(known, key=lambda pair: pair[0])[1])
+        kept += [group[i] for i in sorted(chosen)]
+    return kept
+
+
+if hasattr(time, 'thread_time'):
+    _thread_time = time.thread_time
+elif hasattr(time, 'CLOCK_THREAD_CPUTIME_ID'):
+    def _thread_time():
+        # type: () -> float
+        return time.clock_gettime(time.CLOCK_THREAD_CPUTIME_ID)
+else:                                        # Windows on 3.6: the whole process is the nearest there is
+    _thread_time = time.process_time
+
+
+class ProcessMonitor(object):
+    """Watch a process and all its descendants at a constant interval, from a thread of its own.
+
+        with ProcessMonitor(pid) as monitor:
+            ...
+        monitor.get_summary()['memory_max_mb']
+
+    `pid` defaults to the current process; `interval` is in seconds (0.1 means ten samples a second; it is never
+    stretched: a late sample does not move the next one). `samples` holds a bounded series of SAMPLE_FIELDS rows,
+    `on_sample(row)` is called with each as it is taken. Raises ProcessLookupError at `start` for a pid that does not exist,
+    ValueError for an interval that is not positive. `start` and `stop` belong to one thread; `get_summary` may be called
+    from any, also while it runs.
+    """
+    EARLY_LOOK = 0.01       # seconds after the start: what a short script loads in its first moments is seen
+    EARLY_PEAKS = (0.002, 0.004, 0.006, 0.008, 0.015, 0.03, 0.06)     # when a very short script's high-water mark is read
+    PEAK_EVERY = 1.0        # seconds between later readings of the high-water marks
+
+    def __init__(self, pid=None, interval=0.1, on_sample=None, adopter=None, from_birth=False, started=None, ignored=()):
+        # type: (Optional[int], float, Optional[Callable[[Any], None]], Optional[int], bool, Optional[float], Sequence[int]) -> None
+        if not interval > 0:
+            raise ValueError('interval %r: not a time between samples; it must be more than 0 seconds' % (interval,))
+        self.pid = os.getpid() if pid is None else pid
+        self.interval = interval
+        self.samples = SampleSeries()
+        self.error = None  # type: Optional[BaseException]
+        self._on_sample = on_sample
+        self._adopter = adopter
+        self._from_birth = from_birth
+        self._ignored = ignored
+        self._started = started
+        self._sampler = None  # type: Any
+        self._wake = allocate_lock()
+        self._done = allocate_lock()
+        self._running = False
+        self._reset()
+
+    def _reset(self):
+        # type: () -> None
+        self._count = 0
+        self._last_look = 0.0          # all times are seconds since the start
+        self._max_gap = 0.0
+        self._end = None  # type: Optional[float]
+        self._cpu_at = (0.0, 0.0)      # when, and how much CPU the tree had used, at the edge of the open interval
+        self._cpu_total = 0.0
+        self._cpu_range = None  # type: Optional[Tuple[float, float]]
+        self._threads_before = 1
+        self._memory = None  # type: Optional[Tuple[float, float]]
+        self._memory_area = self._memory_span = self._memory_last = 0.0
+        self._memory_at = None  # type: Optional[float]
+        self._greatest = [0, 0, 0]     # threads, descriptors, processes
+        self._io = (None, None)  # type: Tuple[Optional[float], Optional[float]]
+        self._peak = None  # type: Optional[float]
+        self._peak_at = 0.0
+        self._own_cpu = 0.0
+
+    def __enter__(self):
+        # type: () -> ProcessMonitor
+        return self.start()
+
+    def __exit__(self, *_):
+        # type: (*Any) -> None
+        self.stop()
+
+    def start(self):
+        # type: () -> ProcessMonitor
+        """Begin to watch; the first sample is taken at once, in the new thread."""
+        self._reset()
+        self._sampler = choose_sampler()(self.pid, adopter=self._adopter, from_birth=self._from_birth,
+                                        ignored=self._ignored)
+        if self._started is None:
+            self._started = time.monotonic()
+        self._wake.acquire(False)
+        self._done.acquire(False)
+        self._running = True
+        start_new_thread(self._run, ())
+        return self
+
+    def stop(self, ended=None):
+        # type: (Optional[float]) -> None
+        """Take a last look and stop; returns when the thread is through. `ended`: the monotonic time of the end."""
+        if not self._running:
+            return
+        self._running = False
+        self._wake.release()
+        self._done.acquire()
+        end = (ended or time.monotonic()) - (self._started or 0.0)
+        self._end = end
+        self._max_gap = max(self._max_gap, end - self._last_look)
+        try:
+            if ended is None:
+                self._look_last(end)
+        finally:
+            self._sampler.close()
+
+    def processes(self):
+        # type: () -> List[Tuple[int, int]]
+        """Return (pid, start) of every process of the tree that is known."""
+        return self._sampler.processes() if self._sampler and self._running else []
+
+    def freeze(self, frozen):
+        # type: (bool) -> None
+        """While frozen, no process is taken into the tree: a helper that we start is no part of it."""
+        if self._sampler is not None:
+            self._sampler.frozen = frozen
+
+    def monitor_loop(self):
+        # type: () -> None
+        """Sample until `stop`; this is what the thread runs."""
+        started, interval, wake = self._started or 0.0, self.interval, self._wake
+        now = time.monotonic() - started
+        due = min(self.EARLY_LOOK, interval)
+        early = [t for t in self.EARLY_PEAKS if t < interval and self._from_birth]
+        self._look(now)
+        while self._running:
+            now = time.monotonic() - started
+            until = min(due, early[0]) if early else due
+            if now < until:
+                if wake.acquire(True, until - now):
+                    break
+                now = time.monotonic() - started
+            if early and now >= early[0]:
+                del early[0]
+                self._peak = self._sampler.peak_mb()
+            if now >= due:
+                self._look(now)
+                due = interval * (int(now / interval + 1e-6) + 1)
+
+    def get_summary(self):
+        # type: () -> Dict[str, Any]
+        """Return what was measured, by metric name; None where nothing is known.
+
+        Without `stop` it is a snapshot. cpu_avg here is over the time watched.
+        """
+        elapsed = self._end if self._end is not None else (time.monotonic() - (self._started or 0.0))
+        average = 100.0 * self._cpu_total / elapsed if elapsed > 0 and self._count else None
+        low, high = self._cpu_range or (average, average)
+        if average is not None and low is not None and high is not None:
+            low, high = min(low, average), max(high, average)      # the whole run is an interval too
+        memory = self._memory or (None, None)
+        seen = self._count > 0
+        return {
+            'cpu_max': high, 'cpu_avg': average, 'cpu_min': low,
+            'memory_max_mb': max(memory[1], self._peak or 0.0) if memory[1] is not None else self._peak,
+            'memory_avg_mb': self._average_memory(), 'memory_min_mb': memory[0],
+            'num_threads': self._greatest[0] if seen else None,
+            'num_fds': self._greatest[1] if seen else None,
+            'num_processes': self._greatest[2] if seen else None,
+            'io_read_mb': self._io[0], 'io_write_mb': self._io[1],
+            'monitor_samples': self._count,
+            'monitor_max_gap_seconds': self._max_gap if self._end is not None else max(self._max_gap, elapsed - self._last_look),
+            'monitor_cpu_seconds': self._own_cpu,
+        }
+
+    def close_interval(self, ended, cpu_seconds):
+        # type: (float, float) -> None
+        """Account for the stretch from the last sample to the end, now that the tree's exact CPU time is known."""
+        self._cpu_total = max(cpu_seconds, 0.0)
+        span = ended - self._cpu_at[0]
+        if span >= self.interval / 2.0:
+            self._note_cpu(100.0 * max(0.0, cpu_seconds - self._cpu_at[1]) / span, self._threads_before)
+
+    def _run(self):
+        # type: () -> None
+        """Thread border: a failing sampler costs the samples, never the run."""
+        before = _thread_time()
+        try:
+            self.monitor_loop()
+        except Exception as error:
+            self.error = error
+        finally:
+            self._own_cpu = _thread_time() - before
+            self._done.release()
+
+    def _look(self, now):
+        # type: (float) -> None
+        """Take one sample; `now` is seconds since the start."""
+        reading = self._sampler.sample()
+        if reading is None:
+            return
+        cpu, memory, threads, fds, processes, read, written = reading
+        gap = now - self._last_look
+        if gap > self._max_gap:
+            self._max_gap = gap
+        self._last_look = now
+        self._count += 1
+        self._cpu_total = cpu
+        span = now - self._cpu_at[0]
+        percent = None
+        if span >= self.interval / 2.0:
+            percent = self._note_cpu(100.0 * (cpu - self._cpu_at[1]) / span, threads)
+            self._cpu_at = (now, cpu)
+            self._threads_before = threads
+        self._note_memory(now, memory)
+        greatest = self._greatest
+        if threads > greatest[0]:
+            greatest[0] = threads
+        if fds > greatest[1]:
+            greatest[1] = fds
+        if processes > greatest[2]:
+            greatest[2] = processes
+        self._io = (read, written)
+        if now - self._peak_at >= self.PEAK_EVERY or self._count <= 2:
+            self._peak_at = now
+            self._peak = self._sampler.peak_mb()
+        row = (now, percent, memory, threads, fds, processes, read, written)
+        self.samples.append(row)
+        if self._on_sample is not None:
+            self._on_sample(row)
+
+    def _look_last(self, end):
+        # type: (float) -> None
+        try:
+            self._look(end)
+            self._peak = self._sampler.peak_mb()
+        except OSError as error:
+            self.error = self.error or error
+
+    def _note_cpu(self, percent, threads):
+        # type: (float, int) -> float
+        """Keep the extremes; a reading above what the threads can use is clock skew, and is capped."""
+        most = _CPUS if self._sampler.children_ended else min(max(threads, self._threads_before), _CPUS)
+        percent = min(percent, 100.0 * most)
+        low, high = self._cpu_range or (percent, percent)
+        self._cpu_range = (min(low, percent), max(high, percent))
+        return percent
+
+    def _note_memory(self, now, memory):
+        # type: (float, float) -> None
+        low, high = self._memory or (memory, memory)
+        self._memory = (memory if memory < low else low, memory if memory > high else high)
+        if self._memory_at is not None:
+            span = now - self._memory_at
+            self._memory_area += span * (memory + self._memory_last) / 2.0
+            self._memory_span += span
+        self._memory_at, self._memory_last = now, memory
+
+    def _average_memory(self):
+        # type: () -> Optional[float]
+        if self._memory_span > 0:
+            return self._memory_area / self._memory_span
+        return self._memory[0] if self._memory else None
+
+
+# ======================================================================================================
+# 5. Launching
+# ======================================================================================================
+#
+# One attempt is spawned, carried, watched and ended by an Attempt, which comes in two forms:
+#
+#     _OwnAttempt     the command-line program on Linux: the process is ours, so it takes the signals, adopts orphans
+#                     (subreaper) and gives the script a terminal of its own
+#     _GuestAttempt   inside somebody's process (the API), and on other platforms: no handler, no subreaper, no wait for
+#                     any child but the script; any number of threads may each run one
+#
+# Both follow the same events: the script ended, a deadline passed, a signal came, the output is through.
+
+_MARK = 'SCRIPT_RUNNER_CORRELATION_ID'
+_CHUNK = 262144                  # bytes per read; 1 MiB reads were slower (they leave the cache)
+_PIPE_BYTES = 1048576            # asked of the kernel for each pipe, so that a slow moment of ours does not stop the script
+_KILL_AGAIN = 0.05               # seconds between rounds of KILL while something is left
+_RESIGN_AFTER = 5.0              # seconds of KILL after which what cannot be killed (another user's, stuck in I/O) is left
+_SETTLE = 0.25                   # seconds that helpers of the script (a pipeline, a resource tracker) get to follow it
+_ESCALATE_WITHIN = 2.0           # a second Ctrl-C within so many seconds ends the script
+_ENDING_SIGNALS = tuple(getattr(_signal, n) for n in ('SIGTERM', 'SIGHUP', 'SIGINT') if hasattr(_signal, n))
+_PASSED_SIGNALS = tuple(getattr(_signal, n) for n in ('SIGQUIT', 'SIGUSR1', 'SIGUSR2') if hasattr(_signal, n))
+_FOREIGN_SIGNALS = frozenset(getattr(_signal, n) for n in ('SIGKILL', 'SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT')
+                             if hasattr(_signal, n))
+_SIGINT, _SIGTERM = _signal.SIGINT, _signal.SIGTERM
+_SIGKILL = getattr(_signal, 'SIGKILL', _SIGTERM)
+_P_ALL, _P_PID, _WNOHANG, _WSTOPPED, _WEXITED, _WNOWAIT = 0, 1, 1, 2, 4, 0x01000000       # linux/wait.h
+
+
+class LaunchPlan(object):
+    """What will be started, and how: everything that is decided before anything happens.
+
+    `argv` is what is executed ([0] as the script will see it), `executable` the file, `script_path` the identity in
+    history. Times are in seconds, None for no limit.
+    """
+    __slots__ = ('argv', 'executable', 'script_path', 'script_args', 'env', 'cwd', 'timeout', 'grace', 'interval',
+                 'capture_bytes', 'correlation_id', 'attempt_number', 'python_version', 'limits', 'detach_ok',
+                 'hang_stack')
+    if TYPE_CHECKING:
+        argv = []  # type: List[str]
+        executable = ''  # type: str
+        script_path = ''  # type: str
+        script_args = []  # type: List[str]
+        env = {}  # type: Dict[str, str]
+        cwd = None  # type: Optional[str]
+        timeout = None  # type: Optional[float]
+        grace = interval = 0.0
+        capture_bytes = attempt_number = 0
+        correlation_id = ''
+        python_version = None  # type: Optional[str]
+        limits = None  # type: Optional[Limits]
+        detach_ok = hang_stack = False
+
+    def __init__(self, **values):
+        # type: (**Any) -> None
+        for name in self.__slots__:
+            setattr(self, name, values.get(name))
+
+
+def resolve_script(script, arguments=(), module=False, python=None, cwd=None):
+    # type: (str, Sequence[str], bool, Optional[str], Optional[str]) -> LaunchPlan
+    """Decide how a script is started; no shell is ever involved.
+
+    .py, .pyw, .pyz files and folders with a __main__.py run with `python` (the current interpreter), .sh with bash,
+    anything executable as itself; a word without a slash is looked up as a file in the current folder, then in PATH.
+    `module` treats `script` as the name for `python -m`. `cwd` is where it will run: its path is then made absolute.
+    Raises LaunchError when there is nothing that could be started.
+    """
+    interpreter = python or sys.executable
+    plan = LaunchPlan(script_args=list(arguments))
+    if module:
+        head, plan.script_path = [interpreter, '-m', script], '-m ' + script
+    else:
+        path = _find_script(script)
+        shown = os.path.abspath(path) if cwd else path
+        plan.script_path = os.path.realpath(path)
+        head = _command_for(path, shown, interpreter)
+    executable = head[0] if os.path.dirname(head[0]) else _find_in_path(head[0])
+    if executable is None:
+        raise LaunchError('%s: no such program (looked in PATH)' % head[0])
+    plan.executable = executable
+    if head[0] == sys.executable:
+        plan.python_version = '%d.%d.%d' % sys.version_info[:3]
+    plan.argv = head + list(arguments)
+    return plan
+
+
+def _find_script(script):
+    # type: (str) -> str
+    """Return the path of a script: the file of that name, else for a bare word the program in PATH."""
+    if not script:
+        raise UsageError("'': no script; write for example python -m runner job.py")
+    if '\0' in script:
+        raise LaunchError('%r: no such file (a path cannot hold a NUL)' % script)
+    if os.path.exists(script):
+        return script
+    bare = not os.path.dirname(script)
+    found = _find_in_path(script) if bare else None
+    if found is None:
+        where = 'looked in the current folder and in PATH' if bare else 'looked in %s' % (os.path.dirname(script))
+        raise LaunchError('%s: no such file (%s)%s' % (script, where, _near_files(script)))
+    return found
+
+
+def _near_files(script):
+    # type: (str) -> str
+    try:
+        return suggest(os.path.basename(script), os.listdir(os.path.dirname(script) or '.'))
+    except OSError:
+        return ''
+
+
+def _find_in_path(word):
+    # type: (str) -> Optional[str]
+    if _WINDOWS:
+        import shutil
+        return shutil.which(word)
+    for folder in os.environ.get('PATH', os.defpath).split(os.pathsep):
+        path = os.path.join(folder or '.', word)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return None
+
+
+def _command_for(path, shown, interpreter):
+    # type: (str, str, str) -> List[str]
+    """Return the first words of the command that runs the file at `path`; `shown` is how the script sees its own name."""
+    extension = os.path.splitext(path)[1].lower()
+    if os.path.isdir(path):
+        if os.path.exists(os.path.join(path, '__main__.py')):
+            return [interpreter, shown]
+        raise LaunchError('%s: is a folder; name the script in it (a folder needs a __main__.py to be run)' % path, 126)
+    if extension in ('.py', '.pyw', '.pyz'):
+        return [interpreter, shown]
+    if extension == '.sh':
+        return ['bash', shown]
+    if not os.access(path, os.X_OK):
+        raise LaunchError('%s: not executable, and neither .py nor .sh; chmod +x it, or name its interpreter before it'
+                          % path, 126)
+    return [shown if os.path.dirname(shown) else os.path.join('.', shown)]
+
+
+class Tail(object):
+    """Count the bytes and lines of a stream and keep the last `limit` bytes of it."""
+    __slots__ = ('limit', 'size', '_newlines', '_last', '_chunks', '_kept')
+
+    def __init__(self, limit):
+        # type: (int) -> None
+        self.limit = limit
+        self.size = self._newlines = self._kept = 0
+        self._last = b'\n'
+        self._chunks = []  # type: List[Any]
+
+    def add(self, data):
+        # type: (bytes) -> None
+        """Take the next bytes of the stream."""
+        if not data:
+            return
+        self.size += len(data)
+        self._newlines += data.count(b'\n')
+        self._last = data[-1:]
+        chunks = self._chunks
+        if len(data) < 4096 and chunks and len(chunks[-1]) < 65536:
+            if type(chunks[-1]) is bytes:
+                chunks[-1] = bytearray(chunks[-1])       # many small writes must not become many small objects
+            chunks[-1] += data
+        else:
+            chunks.append(data)
+        self._kept += len(data)
+        while self._kept - len(chunks[0]) >= self.limit:
+            self._kept -= len(chunks.pop(0))
+
+    @property
+    def lines(self):
+        # type: () -> int
+        """Lines so far; one without its newline counts."""
+        return self._newlines + (self._last != b'\n')
+
+    @property
+    def content(self):
+        # type: () -> bytes
+        """The last `limit` bytes."""
+        joined = b''.join(self._chunks)
+        return joined[-self.limit:] if self.limit else b''
+
+    @property
+    def text(self):
+        # type: () -> str
+        """The last `limit` bytes as text, undecodable bytes replaced."""
+        return self.content.decode('utf-8', 'replace')
+
+
+def _write_all(descriptor, data):
+    # type: (int, bytes) -> None
+    """Write everything, also to a descriptor that somebody made non-blocking."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(descriptor, view):]
+        except BlockingIOError:
+            import select
+            select.select([], [descriptor], [])
+
+
+class _Stream(object):
+    """One stream of the script: where it is read, where it goes, what is kept of it.
+
+    `sink` is the descriptor to write to, or a function that takes bytes, or None. `split`, where given, turns what
+    was read into (what is kept, what is passed on).
+    """
+    __slots__ = ('name', 'source', 'sink', 'tail', 'split', 'loss', 'is_done')
+
+    def __init__(self, name, source, sink, tail):
+        # type: (str, int, Any, Tail) -> None
+        self.name = name
+        self.source = source
+        self.sink = sink
+        self.tail = tail
+        self.split = None  # type: Optional[Callable[[bytes], Tuple[bytes, bytes]]]
+        self.loss = None  # type: Optional[str]         # what went wrong with it, in words
+        self.is_done = False
+
+    def carry(self):
+        # type: () -> bool
+        """Pass on what there is to read, which must be something; False at the end of the stream."""
+        try:
+            data = os.read(self.source, _CHUNK)
+        except OSError:                        # EIO: the last user of a terminal left
+            return False
+        return self._pass_on(data) if data else False
+
+    def _pass_on(self, data):
+        # type: (bytes) -> bool
+        """Count and keep, then write; False when the reader is gone or cannot be written to."""
+        shown = data
+        if self.loss is None:
+            try:
+                kept, shown = self.split(data) if self.split is not None else (data, data)
+                self.tail.add(kept)
+            except Exception as error:         # border: counting that fails costs the count, not the script's bytes
+                self.loss, shown = 'was not counted to its end: %s' % error, data
+        try:
+            if isinstance(self.sink, int):
+                _write_all(self.sink, shown)
+            elif self.sink is not None:
+                self.sink(shown)
+        except Exception as error:             # border: a sink of the user's, a full disk
+            if not isinstance(error, BrokenPipeError):
+                self.loss = 'was cut short: %s' % error
+            return False
+        return True
+
+    def end(self):
+        # type: () -> None
+        """Close the script's side: what it writes now fails as it would have without us."""
+        os.close(self.source)
+        if self.split is not None:
+            self._pass_on(b'')                 # what was held back
+        self.is_done = True
+
+
+class _Pump(object):
+    """Carry a stream from the script to its destination, in a thread of its own, so that a slow reader of one stream
+    holds up neither the other, nor the samples, nor the history.
+
+    When the reader of the sink goes away, the script's end is closed at once. `wake` is readable when what is there
+    shall still be read, and nothing more be waited for.
+    """
+
+    def __init__(self, stream, wake, finished):
+        # type: (_Stream, int, Callable[[], None]) -> None
+        self._stream = stream
+        self._wake = wake
+        self._finished = finished
+
+    def start(self):
+        # type: () -> None
+        """Begin to carry."""
+        start_new_thread(self._run, ())
+
+    def _run(self):
+        # type: () -> None
+        """Border of the thread: whatever breaks in the waiting, the bytes are still carried, in the plainest way."""
+        try:
+            carry = self._carry_plainly if _WINDOWS else self._carry
+            try:
+                carry()
+            except Exception as error:
+                self._stream.loss = 'was not counted to its end: %s' % error
+                self._carry_plainly()
+        finally:
+            self._stream.end()
+            self._finished()
+
+    def _carry_plainly(self):
+        # type: () -> None
+        while self._stream.carry():
+            pass
+
+    def _carry(self):
+        # type: () -> None
+        import select
+        poll, stream = select.poll(), self._stream
+        poll.register(stream.source, select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
+        if isinstance(stream.sink, int):
+            poll.register(stream.sink, 0)               # reports only that its reader is gone
+        patience = None  # type: Optional[int]
+        while True:
+            events = dict(poll.poll(patience))
+            if self._wake in events:
+                patience = 0
+                poll.unregister(self._wake)
+            elif not events:
+                return
+            if stream.source in events:
+                if not stream.carry():
+                    return
+            elif stream.sink in events:
+                return
+
+
+def _make_pipe():
+    # type: () -> Tuple[int, int]
+    """Make a pipe as large as the kernel lets us (fcntl(2), F_SETPIPE_SZ)."""
+    ends = os.pipe()
+    if _LINUX:
+        try:
+            import fcntl
+            fcntl.fcntl(ends[1], 1031, _PIPE_BYTES)
+        except (ImportError, OSError):         # the user's share of pipe pages is used up: the default size works too
+            pass
+    return ends
+
+
+def _peek_ended(idtype, number, flags, keep=True):
+    # type: (int, int, int, bool) -> Optional[int]
+    """Return the pid of a child that ended (or stopped, by `flags`), leaving it in place unless told otherwise; None: none yet.
+
+    Raises ChildProcessError without such a child. waitid(2) with WNOWAIT leaves /proc/PID of a zombie readable.
+    """
+    flags |= _WNOWAIT if keep else 0
+    if hasattr(os, 'waitid'):
+        info = os.waitid(idtype, number, flags)
+        return info.si_pid if info else None
+    import ctypes  # PyPy
+    buffer = ctypes.create_string_buffer(128)
+    while True:
+        try:
+            _libc('waitid', idtype, number, buffer, flags)
+            return int.from_bytes(buffer.raw[16:20], sys.byteorder) or None
+        except OSError as error:
+            if error.errno == errno.ECHILD:
+                raise ChildProcessError(errno.ECHILD, 'no such child')
+            if error.errno != errno.EINTR:
+                raise
+
+
+def send_signal(pid, start, number):
+    # type: (int, Optional[int], int) -> bool
+    """Send a signal to the process that has this pid and this start time, never to one that got its pid later."""
+    try:
+        if not hasattr(os, 'pidfd_open') or not hasattr(_signal, 'pidfd_send_signal'):
+            if not _LINUX or process_start(pid) == start:
+                os.kill(pid, number)
+                return True
+            return False
+        descriptor = os.pidfd_open(pid)
+        try:
+            if process_start(pid) != start:
+                return False
+            _signal.pidfd_send_signal(descriptor, number)
+            return True
+        finally:
+            os.close(descriptor)
+    except OSError:                            # gone, or not ours to signal
+        return False
+
+
+def _walk_tree(root):
+    # type: (int) -> List[Tuple[int, int]]
+    """Return (pid, start) of every descendant of a process, parents first."""
+    children_of = _children_lister()
+    found, queue = [], [root]
+    while queue:
+        for pid in children_of(queue.pop(0)):
+            start = process_start(pid)
+            if start is not None:
+                found.append((pid, start))
+                queue.append(pid)
+    return found
+
+
+def _find_marked(correlation_id):
+    # type: (str) -> List[Tuple[int, int]]
+    """Return (pid, start) of every process whose environment carries our mark, also where it left the tree."""
+    mark = ('%s=%s\0' % (_MARK, correlation_id)).encode()
+    found = []
+    own = os.getpid()
+    for name in os.listdir('/proc'):
+        if not name.isdigit() or int(name) == own:
+            continue
+        try:
+            with open('/proc/%s/environ' % name, 'rb') as file:
+                marked = mark in file.read() + b'\0'
+        except OSError:
+            continue
+        start = process_start(int(name)) if marked else None
+        if start is not None:
+            found.append((int(name), start))
+    return found
+
+
+class Usage(object):
+    """Resources that the kernel accounted to processes which were waited for; `add` sums, peaks stay peaks."""
+    __slots__ = ('user', 'system', 'peak_kib', 'switches', 'faults', 'blocks', 'read_mb', 'written_mb')
+
+    def __init__(self):
+        # type: () -> None
+        self.user = self.system = 0.0
+        self.peak_kib = self.switches = self.faults = self.blocks = 0
+        self.read_mb = self.written_mb = None  # type: Optional[float]
+
+    def add(self, rusage, io):
+        # type: (Any, Tuple[Optional[float], Optional[float]]) -> None
+        """Add what wait4 returned for one process (its waited-for children are in it) and its /proc/PID/io."""
+        self.user += rusage.ru_utime
+        self.system += rusage.ru_stime
+        self.peak_kib = max(self.peak_kib, rusage.ru_maxrss // (1 if sys.platform != 'darwin' else 1024))
+        self.switches += rusage.ru_nvcsw + rusage.ru_nivcsw
+        self.faults += rusage.ru_minflt + rusage.ru_majflt
+        self.blocks += rusage.ru_inblock + rusage.ru_oublock
+        if io[0] is not None and io[1] is not None:
+            self.read_mb = (self.read_mb or 0.0) + io[0]
+            self.written_mb = (self.written_mb or 0.0) + io[1]
+
+
+def describe_hang(processes, patience=5.0):
+    # type: (Sequence[Tuple[int, int]], float) -> str
+    """Say what every thread of some processes is doing: state, where in the kernel it waits, which system call (proc(5)).
+
+    Where py-spy is installed, Python processes are asked for their stacks too, without being stopped; that takes at most
+    `patience` seconds in all.
+    """
+    lines, deadline = [], time.monotonic() + patience
+    dumper = _find_in_path('py-spy')
+    for pid, _ in processes[:200]:
+        command = _proc_text(pid, 'cmdline').replace('\0', ' ').strip() or _proc_text(pid, 'comm')
+        lines.append('process %d: %s' % (pid, redact(command)))
+        try:
+            threads = sorted(map(int, os.listdir('/proc/%d/task' % pid)))
+        except OSError:
+            continue
+        for thread in threads[:100]:
+            state = (_status_field(pid, b'State', thread) or b'?').decode()
+            lines.append('  thread %d (%s): %s, waits in %s, system call %s' % (
+                thread, _proc_text(pid, 'task/%d/comm' % thread), state, _proc_text(pid, 'task/%d/wchan' % thread) or '-',
+                _proc_text(pid, 'task/%d/syscall' % thread).split(' ')[0] or '?'))
+        program = command.split(' ')[0].rsplit('/', 1)[-1]
+        if dumper and program.startswith('python'):
+            lines += ['  ' + line for line in _dump_stacks(dumper, pid, deadline)]
+    return '\n'.join(lines) + '\n'
+
+
+def _proc_text(pid, name):
+    # type: (int, str) -> str
+    try:
+        return _read_file('/proc/%d/%s' % (pid, name)).decode('utf-8', 'replace').strip()
+    except OSError:
+        return ''
+
+
+def _dump_stacks(dumper, pid, deadline):
+    # type: (str, int, float) -> List[str]
+    """Return the lines of `py-spy dump`, or why there are none."""
+    import subprocess
+    left = deadline - time.monotonic()
+    if left <= 0:
+        return ['(no time left for py-spy)']
+    process = subprocess.Popen([dumper, 'dump', '--nonblocking', '--pid', str(pid)], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        return process.communicate(timeout=left)[0].decode('utf-8', 'replace').splitlines()
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return ['(py-spy did not answer in time)']
+
+
+#: (where it is mounted, what /proc/self/cgroup calls it, file of the memory limit, file that counts kills): v2, v1
+_MEMORY_GROUP_FORMS = (('/sys/fs/cgroup', '', 'memory.max', 'memory.events'),
+                       ('/sys/fs/cgroup/unified', '', 'memory.max', 'memory.events'),
+                       ('/sys/fs/cgroup/memory', 'memory', 'memory.limit_in_bytes', 'memory.oom_control'))
+
+
+def _own_memory_groups():
+    # type: () -> List[Tuple[str, str, str]]
+    """Return (folder, file of the limit, file that counts kills) of the control groups that may account our memory."""
+    paths = {}
+    for line in _proc_text(os.getpid(), 'cgroup').splitlines():
+        _, controllers, path = line.split(':', 2)
+        for name in controllers.split(','):
+            paths[name] = path.rstrip('/')
+    return [(mount + paths[name], limit_file, kill_file) for mount, name, limit_file, kill_file in _MEMORY_GROUP_FORMS
+            if name in paths]
+
+
+def _read_oom_kills(path):
+    # type: (str) -> Optional[int]
+    """Return the number after the word oom_kill in a file of the kernel, None where there is none."""
+    try:
+        words = _read_file(path).split()
+        return int(words[words.index(b'oom_kill') + 1])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def count_oom_kills():
+    # type: () -> Dict[str, int]
+    """Return how often the kernel killed for want of memory, in our control groups (v1 and v2) and on the machine."""
+    counts = {}
+    for path in [os.path.join(folder, name) for folder, _, name in _own_memory_groups()] + ['/proc/vmstat']:
+        count = _read_oom_kills(path)
+        if count is not None:
+            counts[path] = count
+    return counts
+
+
+class _MemoryGroup(object):
+    """A control group of our own under ours, in which the kernel keeps a memory limit: no look can come too late.
+
+    Only where one may be made without changing anybody else's: cgroup v2 with the memory controller passed on to children
+    (a delegated group), or v1. Kernel documents: admin-guide/cgroup-v2.rst, admin-guide/cgroup-v1/memory.rst.
+    """
+
+    @classmethod
+    def make(cls, limit):
+        # type: (int) -> Optional[_MemoryGroup]
+        """Return a new group with this limit in bytes, None where that cannot be had."""
+        for parent, limit_file, kill_file in _own_memory_groups():
+            if os.path.exists(os.path.join(parent, 'cgroup.procs')):
+                try:
+                    return cls(parent, limit, limit_file, kill_file)
+                except OSError:
+                    continue
+        return None
+
+    def __init__(self, parent, limit, limit_file, kill_file):
+        # type: (str, int, str, str) -> None
+        self.folder = os.path.join(parent, 'script-runner-%d-%s' % (os.getpid(), os.urandom(3).hex()))
+        self._kill_file = os.path.join(self.folder, kill_file)
+        os.mkdir(self.folder)
+        try:
+            self._write(limit_file, b'%d' % limit)
+        except OSError:                          # the memory controller is not passed on
+            os.rmdir(self.folder)
+            raise
+
+    def _write(self, name, data):
+        # type: (str, bytes) -> None
+        descriptor = os.open(os.path.join(self.folder, name), os.O_WRONLY)      # never created: a missing file is an answer
+        try:
+            os.write(descriptor, data)
+        finally:
+            os.close(descriptor)
+
+    def join(self):
+        # type: () -> None
+        """Put the calling process into the group; called between fork and exec."""
+        try:
+            self._write('cgroup.procs', b'0')
+        except OSError:
+            pass                                 # the watchdog watches all the same
+
+    def kills(self):
+        # type: () -> int
+        """Return how many processes of the group the kernel has killed for want of memory."""
+        return _read_oom_kills(self._kill_file) or 0
+
+    def remove(self):
+        # type: () -> None
+        """Remove the group; one that is not empty (--detach-ok) stays."""
+        try:
+            os.rmdir(self.folder)
+        except OSError:
+            pass
+
+
+class Limits(object):
+    """What a run may use, without root: None means as much as it likes.
+
+    `memory` bytes resident in the whole tree (sum over its processes), `cpu_time` CPU seconds of the tree, `processes` at
+    once, `output` bytes on stdout and stderr together, `idle_timeout` seconds without output and without CPU time.
+    """
+    __slots__ = ('memory', 'cpu_time', 'processes', 'output', 'idle_timeout')
+
+    def __init__(self, memory=None, cpu_time=None, processes=None, output=None, idle_timeout=None):
+        # type: (Optional[int], Optional[float], Optional[int], Optional[int], Optional[float]) -> None
+        for name, value in zip(self.__slots__, (memory, cpu_time, processes, output, idle_timeout)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
+                raise UsageError('limit %s %r: must be a number of more than 0' % (name, value))
+        self.memory = memory
+        self.cpu_time = cpu_time
+        self.processes = processes
+        self.output = output
+        self.idle_timeout = idle_timeout
+
+    def __bool__(self):
+        # type: () -> bool
+        return any(getattr(self, name) is not None for name in self.__slots__)
+
+
+class _Warden(object):
+    """Compare what a run uses with its limits, on a clock of its own: the samples keep their interval.
+
+    The next look comes after a quarter of the time in which memory would reach the limit at the rate at which it grew
+    last, and never so late that the fastest growth a machine can do (FASTEST) passes the limit by more than a fifth.
+    """
+    LONGEST, SHORTEST = 0.05, 0.002         # seconds between two looks
+    FASTEST = 3e9                           # bytes a second: faulting pages in costs about 1 s per 3 to 4 GB
+    IDLE_SHARE = 0.005                      # of one core: less than this is no work
+    WARN_AT = 0.8
+
+    def __init__(self, limits, sampler, group, output_bytes, warnings):
+        # type: (Limits, Any, Optional[_MemoryGroup], Callable[[], int], List[str]) -> None
+        self._limits = limits
+        self._group = group
+        self._sampler = sampler
+        self._output_bytes = output_bytes
+        self._warnings = warnings
+        self._warned = set()  # type: set
+        self._memory_before = None  # type: Optional[Tuple[float, float]]
+        now = time.monotonic()
+        self._active = (now, 0.0, 0)        # when the run last did something; its CPU seconds and output bytes then
+        self.next_look = now
+
+    def look(self, now):
+        # type: (float) -> Optional[Tuple[str, str]]
+        """Return (cause, evidence) when a limit is passed, else None; `next_look` says when to come again."""
+        reading = self._sampler.sample()
+        if reading is None:
+            self.next_look = now + self.LONGEST
+            return None
+        cpu, memory, count = reading[0], reading[1] * _MIB, reading[4]
+        if self._group is not None and self._group.kills():
+            return 'memory_limit', 'the kernel ended a process at %s' % format_mib((self._limits.memory or 0) / _MIB)
+        written = self._output_bytes()
+        self.next_look = now + self._pause(now, memory)
+        limits = self._limits
+        for cause, used, limit, show in (
+                ('memory_limit', memory, limits.memory, lambda n: format_mib(n / _MIB)),
+                ('process_limit', count, limits.processes, str),
+                ('cpu_limit', cpu, limits.cpu_time, format_duration),
+                ('output_limit', written, limits.output, lambda n: format_mib(n / _MIB))):
+            if limit is None:
+                continue
+            if used > limit:
+                return cause, '%s used of %s' % (show(used), show(limit))
+            if used > limit * self.WARN_AT and cause not in self._warned:
+                self._warned.add(cause)
+                self._warnings.append('%s: %s of %s were used' % (cause.replace('_', ' '), show(used), show(limit)))
+        return self._judge_idle(now, cpu, written)
+
+    def _pause(self, now, memory):
+        # type: (float, float) -> float
+        pause = self.LONGEST
+        if self._limits.memory is not None:
+            pause = min(pause, max(0.0, 1.2 * self._limits.memory - memory) / self.FASTEST)
+            if self._memory_before is not None and memory > self._memory_before[1]:
+                rate = (memory - self._memory_before[1]) / max(now - self._memory_before[0], 1e-6)
+                pause = min(pause, (self._limits.memory - memory) / rate / 4.0)
+            self._memory_before = (now, memory)
+        elif self._limits.idle_timeout is not None and self._limits.processes is None:
+            pause = max(pause, min(1.0, self._limits.idle_timeout / 8.0))
+        return max(pause, self.SHORTEST)
+
+    def _judge_idle(self, now, cpu, written):
+        # type: (float, float, int) -> Optional[Tuple[str, str]]
+        since, cpu_then, written_then = self._active
+        if self._limits.idle_timeout is None:
+            return None
+        if written != written_then or cpu - cpu_then > self.IDLE_SHARE * max(now - since, 0.1):
+            self._active = (now, cpu, written)
+        elif now - since > self._limits.idle_timeout:
+            return 'idle_timeout', 'no output and no CPU time for %s' % format_duration(now - since)
+        return None
+
+    def close(self):
+        # type: () -> None
+        """Close the sampler."""
+        self._sampler.close()
+
+
+class Attempt(object):
+    """One start of the script until nothing of it is left; the two forms differ in the steps marked "form".
+
+        attempt.spawn()         the script runs; LaunchError when it cannot be started
+        attempt.supervise()     returns when it, its output and its tree are through
+
+    Afterwards `returncode` (negative: ended by that signal, None: unknown), `status`, `cause`, `evidence`, `usage`, the two
+    `tails`, `monitor` and `warnings` tell what happened. `request_end` may be called from any thread, the rest not.
+    """
+
+    def __init__(self, plan, sinks=(None, None)):
+        # type: (LaunchPlan, Tuple[Any, Any]) -> None
+        self.plan = plan
+        self.pid = 0
+        self.started = self.started_wall = 0.0
+        self.ended = None  # type: Optional[float]
+        self.returncode = None  # type: Optional[int]
+        self.cause = ''
+        self.evidence = None  # type: Optional[str]
+        self.usage = None  # type: Optional[Usage]
+        self.tails = (Tail(plan.capture_bytes), Tail(plan.capture_bytes))
+        self.monitor = None  # type: Optional[ProcessMonitor]
+        self.warnings = []  # type: List[str]
+        self.artefacts = {}  # type: Dict[str, str]      # texts that are kept with the run, by name
+        self.floor_kib = 0              # what ru_maxrss shows at least, because fork copied it from us
+        self._sinks = sinks
+        self._streams = []  # type: List[_Stream]
+        self.is_one_stream = False      # stdout and stderr are one terminal: what they wrote cannot be told apart
+        self.quiet = None  # type: Optional[float]     # when the last orphan was collected
+        self._pump_wake = (-1, -1)
+        self._request = None  # type: Optional[Tuple[int, str]]
+        self._ending = None  # type: Optional[str]
+        self._warden = None  # type: Optional[_Warden]
+        self._group = None  # type: Optional[_MemoryGroup]
+        self._group_limit = ''
+        self._oom_before = None  # type: Optional[Dict[str, int]]
+        self._deadline = None  # type: Optional[float]     # when the time limit strikes
+        self._kill_at = None  # type: Optional[float]
+        self._first_kill = None  # type: Optional[float]
+        self._killed = []  # type: List[Tuple[int, int]]
+        self._leftovers_told = False
+        self._through_at = None  # type: Optional[float]    # when all output had ended, after the script had
+        self._resigned = self._abandoned = False
+        self._interrupted_at = None  # type: Optional[float]
+
+    # -- what a user sees of it ----------------------------------------------------------------------
+
+    @property
+    def duration(self):
+        # type: () -> float
+        """Seconds from the spawn to the exit event, or until now."""
+        return (self.ended if self.ended is not None else time.monotonic()) - self.started
+
+    @property
+    def status(self):
+        # type: () -> str
+        """The status of the run, derived from cause and return code."""
+        return status_of(self.cause, self.returncode)
+
+    def request_end(self, number=_SIGTERM, evidence='stop() was called'):
+        # type: (int, str) -> None
+        """Ask for the end of the whole tree: with `number`, and KILL after the grace; KILL means at once."""
+        self._request = (number, evidence)
+        self._notify()
+
+    def supervise(self):
+        # type: () -> None
+        """Carry, watch and end the script; returns when nothing of it is left."""
+        try:
+            self._confirm_start()
+            self._watch()
+            self._set_limits()
+            if self.plan.timeout is not None:
+                self._deadline = self.started + self.plan.timeout
+            try:
+                self._attend_events()
+            except KeyboardInterrupt:
+                self._interrupted_in_process()
+        finally:
+            self._finish()
+        self._judge()
+        self._release_group()
+
+    # -- the events ----------------------------------------------------------------------------------
+
+    def _attend_events(self):
+        # type: () -> None
+        """Attend to whatever happens until it is over."""
+        while not self._is_over():
+            self._next_event(self._patience())
+            self._keep_deadlines(time.monotonic())
+
+    def _patience(self):
+        # type: () -> Optional[float]
+        """Return the seconds until the next deadline; None: nothing but an event can happen."""
+        times = [t for t in (self._deadline, self._kill_at) if t is not None]
+        if self._warden is not None and self.ended is None and self._ending is None:
+            times.append(self._warden.next_look)
+        if self.ended is not None:
+            times.append(time.monotonic() + self._leftover_look)
+            if not self._leftovers_told:
+                times.append(self._leftovers_due())
+        return max(0.0, min(times) - time.monotonic()) if times else None
+
+    _leftover_look = 60.0          # form: how often to look for leftovers when no event tells of their end
+
+    def _keep_deadlines(self, now):
+        # type: (float) -> None
+        if self._request is not None:
+            (number, evidence), self._request = self._request, None
+            self._end_tree('interrupted', number, evidence)
+        if self.ended is None and self._deadline is not None and now >= self._deadline:
+            self._deadline = None
+            self._end_tree('timeout', _SIGTERM, 'time limit of %s' % format_duration(self.plan.timeout))
+        if self._warden is not None and self.ended is None and self._ending is None and now >= self._warden.next_look:
+            self._look_at_limits(self._warden, now)
+        if self.ended is not None and not self._leftovers_told:
+            self._attend_leftovers(now)
+        if self._kill_at is not None and now >= self._kill_at:
+            self._kill_round(now)
+
+    def _look_at_limits(self, warden, now):
+        # type: (_Warden, float) -> None
+        """Border: a look that fails costs the look. Memory and processes are ended at once, the rest may clean up."""
+        try:
+            verdict = warden.look(now)
+        except Exception as error:
+            self.warnings.append('limits are not watched any more: %r' % error)
+            self._warden = None
+            return
+        if verdict is not None:
+            at_once = verdict[0] in ('memory_limit', 'process_limit')
+            self._end_tree(verdict[0], _SIGKILL if at_once else _SIGTERM, verdict[1])
+            if at_once:
+                self._kill_round(now)
+
+    def _attend_leftovers(self, now):
+        # type: (float) -> None
+        """End what the script left behind: at once what has let go of its output, after the grace what still holds it."""
+        if self._ending is not None:              # they were told with the script, and have the rest of the grace
+            self._leftovers_told = True
+            return
+        if now < self._leftovers_due():
+            return
+        holds_output = not self._output_is_through()
+        if self.plan.detach_ok:                   # they may stay; what they still write is not waited for
+            self._leftovers_told = True
+            self._resign((), now)
+            return
+        left = [process for process in self._tree() if _is_alive(*process)]
+        if not left and not holds_output:
+            return
+        self._leftovers_told = True
+        names = ', '.join(str(pid) for pid, _ in left[:5]) + (', …' if len(left) > 5 else '')
+        if left:
+            self.warnings.append('ended %d process%s that the script left behind (pid %s)'
+                                 % (len(left), '' if len(left) == 1 else 'es', names))
+        self._tell(left, _SIGTERM)
+        wait = min(1.0, self.plan.grace) if holds_output else self.plan.grace
+        self._kill_at = min(self._kill_at or now + wait, now + wait)
+
+    def _leftovers_due(self):
+        # type: () -> float
+        """Return when the script's leftovers are ended: a moment after the last of them let go of the output."""
+        ended = self.ended or 0.0
+        if not self._output_is_through():
+            return ended + self.plan.grace
+        if self._through_at is None:
+            self._through_at = max(ended, time.monotonic())
+        return self._through_at + min(_SETTLE, self.plan.grace)
+
+    def _output_is_through(self):
+        # type: () -> bool
+        return all(stream.is_done for stream in self._streams)
+
+    def _end_tree(self, cause, number, evidence):
+        # type: (str, int, str) -> None
+        """Begin to end everything: `number` now, KILL after the grace. The first cause is the cause."""
+        now = time.monotonic()
+        if self._ending is None:
+            self._ending, self.evidence = cause, evidence
+            if cause in ('timeout', 'idle_timeout') and _LINUX:
+                self._keep_hang()
+                now = time.monotonic()
+        if number == _SIGKILL:
+            self._kill_at = now
+            return
+        tree = self._tree()
+        if self.plan.hang_stack and cause in ('timeout', 'idle_timeout'):
+            self._tell([process for process in tree if process[0] == self.pid], _signal.SIGABRT)
+            tree = [process for process in tree if process[0] != self.pid]
+        self._tell(tree, number)
+        if self._kill_at is None:
+            self._kill_at = now + self.plan.grace
+
+    def _keep_hang(self):
+        # type: () -> None
+        """Border: keep what every thread was doing, before anything is told to end; trouble with that delays no ending."""
+        if self.monitor is not None:
+            self.monitor.freeze(True)
+        try:
+            self.artefacts['hang'] = describe_hang(self._tree())
+        except Exception as error:
+            self.warnings.append('what hung could not be found out: %r' % error)
+        if self.monitor is not None:
+            self.monitor.freeze(False)
+
+    def _tell(self, processes, number):
+        # type: (Sequence[Tuple[int, int]], int) -> None
+        for pid, start in processes:
+            send_signal(pid, start, number)
+            if number != _SIGKILL and hasattr(_signal, 'SIGCONT'):
+                send_signal(pid, start, _signal.SIGCONT)       # a stopped process hears TERM only when it goes on
+
+    def _kill_round(self, now):
+        # type: (float) -> None
+        """Stop everything, so that nothing can fork away, then kill it; again until nothing is left."""
+        self._first_kill = self._first_kill or now
+        self._kill_at = now + _KILL_AGAIN
+        halted = []  # type: List[Tuple[int, int]]
+        for _ in range(100):
+            fresh = [process for process in self._tree() if process not in halted]
+            if not fresh:
+                break
+            for pid, start in fresh:
+                send_signal(pid, start, getattr(_signal, 'SIGSTOP', _SIGKILL))
+            halted += fresh
+        for pid, start in halted:
+            send_signal(pid, start, _SIGKILL)
+        self._killed = _unique(self._killed + halted)
+        if self.ended is not None and (not halted or now - self._first_kill > _RESIGN_AFTER):
+            self._resign(halted, now)
+
+    def _resign(self, left, now):
+        # type: (Sequence[Tuple[int, int]], float) -> None
+        """Read what the pipes still hold and go: what we cannot end, or do not know, may hold them for ever."""
+        if self._resigned:                    # the reader of our own output stands still, and somebody wants an end
+            self._abandoned = True
+            return
+        self._kill_at = now + _RESIGN_AFTER if self._ending is not None else None
+        if left:
+            self.warnings.append('could not end %d process(es): pid %s' % (len(left), ', '.join(str(p) for p, _ in left)))
+        self._resigned = True
+        if self._pump_wake[1] >= 0:
+            os.write(self._pump_wake[1], b'!')
+
+    def _is_over(self):
+        # type: () -> bool
+        if self.ended is None or not self._output_is_through():
+            return self._abandoned
+        return self._resigned or not self._anything_left()
+
+    def _release_group(self):
+        # type: () -> None
+        if self._group is not None:
+            self._group.remove()
+
+    def _judge(self):
+        # type: () -> None
+        """Fix the cause, now that everything is known."""
+        code = self.returncode
+        if self._ending is not None:
+            self.cause = self._ending
+        elif self._was_interrupted(code):
+            self.cause, self.evidence = 'interrupted', 'Ctrl-C on the terminal'
+        elif self._group is not None and self._group.kills():
+            self.cause = 'memory_limit'
+            self.evidence = 'the kernel ended a process at %s' % self._group_limit
+        elif code == -_SIGKILL and self._out_of_memory():
+            self.cause = 'out_of_memory'
+        elif code is not None and code < 0:
+            self.cause, self.evidence = 'signal', signal_name(-code)
+        else:
+            self.cause = 'exit'
+        for stream in self._streams:
+            if stream.loss is not None:
+                self.warnings.append('%s %s' % (stream.name, stream.loss))
+        if self.monitor is not None and self.monitor.error is not None:
+            self.warnings.append('sampling stopped early: %r' % self.monitor.error)
+
+    def _out_of_memory(self):
+        # type: () -> bool
+        """Tell whether the kernel killed for want of memory while the script ran; says in `evidence` which counter moved."""
+        if not _LINUX or self._oom_before is None:
+            return False
+        for path, count in count_oom_kills().items():
+            if count > self._oom_before.get(path, count):
+                self.evidence = 'killed by the kernel: %s went from %d to %d' % (path, self._oom_before[path], count)
+                return True
+        return False
+
+    def _was_interrupted(self, code):
+        # type: (Optional[int]) -> bool
+        """Tell whether a Ctrl-C explains this end: it died of it, or failed within the grace after it."""
+        if self._interrupted_at is None or code in (0, None):
+            return False
+        return code in (-_SIGINT, 128 + _SIGINT) or (self.ended or 0.0) - self._interrupted_at <= self.plan.grace
+
+    def _interrupted_in_process(self):
+        # type: () -> None
+        raise
+
+    def _watch(self):
+        # type: () -> None
+        """Begin to sample, now that the script's own program is known to run."""
+        self._oom_before = count_oom_kills() if _LINUX else None
+        try:
+            self.monitor = ProcessMonitor(self.pid, self.plan.interval, adopter=self._adopter, ignored=self._ignored,
+                                          from_birth=True, started=self.started)
+            self.monitor.start()
+        except Exception as error:              # border: a sampler that cannot start costs the samples, not the run
+            self.monitor = None
+            if not isinstance(error, ProcessLookupError):
+                self.warnings.append('not sampled: %s' % (error,))
+
+    def _set_limits(self):
+        # type: () -> None
+        if not self.plan.limits:
+            return
+        try:
+            sampler = choose_sampler()(self.pid, adopter=self._adopter, from_birth=True, ignored=self._ignored)
+        except ProcessLookupError:                # it has ended already
+            return
+        except Exception as error:                # border: as for the monitor
+            self.warnings.append('limits are not watched: %s' % (error,))
+            return
+        self._warden = _Warden(self.plan.limits, sampler, self._group, lambda: sum(tail.size for tail in self.tails),
+                               self.warnings)
+
+    def _note_end(self, when, returncode):
+        # type: (float, Optional[int]) -> None
+        self.returncode = returncode
+        self.ended = when
+        if self.monitor is not None:
+            self.monitor.stop(when)
+
+    def _carry_output(self, sources, split=None):
+        # type: (Sequence[int], Optional[Callable[[bytes], Tuple[bytes, bytes]]]) -> None
+        """Begin to carry stdout and stderr from where they are read; a single source is both."""
+        self._pump_wake = os.pipe()
+        self._streams = [_Stream(*parts) for parts in zip(('stdout', 'stderr'), sources, self._sinks, self.tails)]
+        self._streams[0].split = split
+        for stream in self._streams:
+            _Pump(stream, self._pump_wake[0], self._notify).start()
+
+    def _finish(self):
+        # type: () -> None
+        if self.monitor is not None:
+            self.monitor.stop(self.ended)
+        if self._warden is not None:
+            self._warden.close()
+        for descriptor in self._pump_wake:
+            if descriptor >= 0 and self._output_is_through():
+                os.close(descriptor)
+        self._pump_wake = (-1, -1)
+
+    # -- the steps in which the forms differ ----------------------------------------------------------
+
+    _adopter = None  # type: Optional[int]       # whose children belong to the tree too
+    _ignored = ()  # type: Sequence[int]          # those of them that do not
+
+    def spawn(self):
+        # type: () -> None
+        """Start the script."""
+        raise NotImplementedError
+
+    def _confirm_start(self):
+        # type: () -> None
+        """Wait until the script's own program is running; raises LaunchError."""
+
+    def _next_event(self, patience):
+        # type: (Optional[float]) -> None
+        """Wait for the next event, at most `patience` seconds, and attend to it."""
+        raise NotImplementedError
+
+    def _notify(self):
+        # type: () -> None
+        """Make `_next_event` return soon; from any thread."""
+        raise NotImplementedError
+
+    def _tree(self):
+        # type: () -> List[Tuple[int, int]]
+        """Return (pid, start) of all that belongs to the script and is alive."""
+        raise NotImplementedError
+
+    def _anything_left(self):
+        # type: () -> bool
+        """Tell whether a process of the script is left, after the script itself has ended."""
+        raise NotImplementedError
+
+
+def status_of(cause, returncode):
+    # type: (str, Optional[int]) -> str
+    """Return the status of a run that ended.
+
+    >>> [status_of(*end) for end in (('exit', 0), ('exit', 3), ('signal', -11), ('signal', -9), ('timeout', 0))]
+    ['success', 'failed', 'failed', 'killed', 'timeout']
+    """
+    if cause in ('timeout', 'idle_timeout'):
+        return 'timeout'
+    if cause == 'signal':
+        return 'killed' if returncode is not None and -returncode in _FOREIGN_SIGNALS else 'failed'
+    if cause == 'exit':
+        return 'success' if returncode == 0 else 'failed'
+    return 'failed' if cause == 'launch_error' else 'killed'
+
+
+def _launch_error(plan, number):
+    # type: (LaunchPlan, int) -> LaunchError
+    """Say why the kernel would not start a program (errno of execve(2) or chdir(2))."""
+    name = plan.executable or plan.argv[0]
+    if plan.cwd and not os.path.isdir(plan.cwd):
+        return LaunchError('%s: no such folder to run in' % plan.cwd, 126)
+    if number == errno.ENOENT:
+        if os.path.exists(name):
+            return LaunchError('%s: its interpreter does not exist (look at its first line)' % name, 127)
+        return LaunchError('%s: no such program' % name, 127)
+    if number == errno.ENOEXEC:
+        return LaunchError('%s: not a program; a script needs a first line such as #!/bin/sh' % name, 126)
+    return LaunchError('%s: cannot be run: %s' % (name, os.strerror(number)), 126)
+
+
+class _GuestAttempt(Attempt):
+    """An attempt inside somebody's process: a waiter thread reports the end, the caller's thread keeps the deadlines."""
+    _leftover_look = 0.02
+
+    def __init__(self, plan, sinks=(None, None)):
+        # type: (LaunchPlan, Tuple[Any, Any]) -> None
+        super(_GuestAttempt, self).__init__(plan, sinks)
+        self._bell = allocate_lock()
+        self._bell.acquire()
+        self._popen = None  # type: Any
+        self._start = None  # type: Optional[int]
+
+    def spawn(self):
+        # type: () -> None
+        """Start the script; raises LaunchError. subprocess does it, which is safe in a process with threads."""
+        import subprocess
+        plan = self.plan
+        out, err = _make_pipe(), _make_pipe()
+        self.floor_kib = _own_peak_kib()
+        self.started_wall, self.started = time.time(), time.monotonic()
+        try:
+            self._popen = subprocess.Popen(plan.argv, executable=plan.executable, env=plan.env, cwd=plan.cwd,
+                                           stdout=out[1], stderr=err[1])
+        except OSError as error:
+            os.close(out[0])
+            os.close(err[0])
+            raise _launch_error(plan, error.errno or errno.ENOENT)
+        finally:
+            os.close(out[1])
+            os.close(err[1])
+        self.pid = self._popen.pid
+        self._start = process_start(self.pid) if _LINUX else None
+        self._carry_output((out[0], err[0]))
+        start_new_thread(self._await_end, ())
+
+    def _await_end(self):
+        # type: () -> None
+        """Border of the thread: wait for the one child that is ours, read its last figures, reap it."""
+        code, when = None, None  # type: Optional[int], Optional[float]
+        try:
+            if _LINUX:
+                _peek_ended(_P_PID, self.pid, _WEXITED)
+                when, io = time.monotonic(), _read_io('/proc/%d/io' % self.pid)
+            else:
+                io = (None, None)
+            code, rusage = self._reap_script()
+            if rusage is not None:
+                self.usage = Usage()
+                self.usage.add(rusage, io)
+        except Exception as error:
+            self.warnings.append('exit status unknown: waiting for pid %d failed (%s)' % (self.pid, error))
+        self._popen.returncode = 0 if code is None else code        # subprocess must not wait for it again
+        self._waited = (when or time.monotonic(), code)
+        self._notify()
+
+    def _reap_script(self):
+        # type: () -> Tuple[int, Any]
+        """Wait for the script; returns (return code, rusage, None where the platform has no wait4 or no module resource)."""
+        if not hasattr(os, 'wait4'):
+            return self._popen.wait(), None
+        try:
+            import resource  # noqa: F401 - os.wait4 needs it, and has reaped the child when it finds it missing
+        except ImportError:
+            return _return_code(os.waitpid(self.pid, 0)[1]), None
+        _, status, rusage = os.wait4(self.pid, 0)
+        return _return_code(status), rusage
+
+    _waited = None  # type: Optional[Tuple[float, Optional[int]]]
+
+    def _next_event(self, patience):
+        # type: (Optional[float]) -> None
+        self._bell.acquire(True, -1 if patience is None else patience)
+        if self._waited is not None and self.ended is None:
+            self._note_end(*self._waited)
+
+    def _notify(self):
+        # type: () -> None
+        try:
+            self._bell.release()
+        except RuntimeError:                     # it rings already
+            pass
+
+    def _interrupted_in_process(self):
+        # type: () -> None
+        """Ctrl-C came to the user's main thread: the terminal told the script too; end the rest, then let it rise."""
+        self._end_tree('interrupted', _SIGINT, 'KeyboardInterrupt')
+        self._attend_events()
+        raise KeyboardInterrupt
+
+    def _tree(self):
+        # type: () -> List[Tuple[int, int]]
+        found = self.monitor.processes() if self.monitor is not None else []
+        if _LINUX:
+            if self.ended is None and self._start is not None:
+                found = [(self.pid, self._start)] + _walk_tree(self.pid) + found
+            found = found + _find_marked(self.plan.correlation_id) + self._killed       # a dying one has lost its environment
+            return [process for process in _unique(found) if _is_alive(*process)]
+        return _unique(found or ([(self.pid, 0)] if self.ended is None else []))
+
+    def _anything_left(self):
+        # type: () -> bool
+        return not (self.plan.detach_ok and self._ending is None) and bool(self._tree())
+
+
+def _unique(items):
+    # type: (Iterable[Any]) -> List[Any]
+    seen = set()  # type: set
+    return [item for item in items if not (item in seen or seen.add(item))]  # type: ignore[func-returns-value]
+
+
+def _own_peak_kib():
+    # type: () -> int
+    """Return our own high-water mark: what a child's ru_maxrss shows at least, since fork and vfork copy it."""
+    value = _status_field(os.getpid(), b'VmHWM') if _LINUX else None
+    return int(value.split()[0]) if value else 0
+
+
+class _Inbox(object):
+    """Signals of this process as a queue, with their senders: they are blocked, and fetched by sigtimedwait(2)."""
+
+    def __init__(self, wanted):
+        # type: (Iterable[int]) -> None
+        # Asked of the kernel: PyPy's getsignal does not know what was there before it.
+        ignored = int(_status_field(os.getpid(), b'SigIgn') or b'0', 16)
+        if ignored & 1 << _signal.SIGCHLD - 1:                 # else the kernel would reap the script behind our back
+            _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+            self.child_ignored = True
+        else:
+            self.child_ignored = False
+        # What was ignored when we started (nohup) stays ignored, for us and for the script.
+        self.signals = set(number for number in wanted if number == _signal.SIGCHLD or not ignored & 1 << number - 1)
+        self.before = _signal.pthread_sigmask(_signal.SIG_BLOCK, self.signals)
+
+    @staticmethod
+    def is_possible():
+        # type: () -> bool
+        """Tell whether this platform has sigtimedwait."""
+        return _LINUX and hasattr(_signal, 'pthread_sigmask') and (
+            hasattr(_signal, 'sigtimedwait') or sys.implementation.name == 'pypy')
+
+    def fetch(self, patience):
+        # type: (Optional[float]) -> Optional[Tuple[int, int, int]]
+        """Return (signal, si_code, sender's pid) of the next one; None when `patience` seconds passed without any."""
+        if not hasattr(_signal, 'sigtimedwait'):
+            return self._fetch_by_libc(patience)
+        try:
+            info = _signal.sigtimedwait(self.signals, 3600.0 if patience is None else patience)
+        except InterruptedError:
+            return None
+        return (info.si_signo, info.si_code, info.si_pid) if info else None
+
+    def _fetch_by_libc(self, patience):
+        # type: (Optional[float]) -> Optional[Tuple[int, int, int]]
+        """PyPy: signal sets are 1024 bits, siginfo 128 bytes, timespec two longs (sigtimedwait(2), 64 bit)."""
+        import ctypes
+        import struct
+        mask = sum(1 << (number - 1) for number in self.signals)
+        seconds = min(3600.0, 3600.0 if patience is None else patience)
+        info = ctypes.create_string_buffer(128)
+        limit = struct.pack('qq', int(seconds), int(seconds % 1 * 1e9))
+        try:
+            number = _libc('sigtimedwait', mask.to_bytes(128, 'little'), info, limit)
+        except OSError:
+            return None
+        return number, struct.unpack_from('i', info.raw, 8)[0], struct.unpack_from('i', info.raw, 16)[0]
+
+
+#: Those of descriptors 0 to 2 that were closed when the program started; the script gets them closed too.
+_CLOSED_STREAMS = set()  # type: set
+
+_SI_KERNEL = 0x80        # asm-generic/siginfo.h: the kernel sent it; for INT, QUIT and TSTP that means the terminal
+
+
+def _has_controlling_terminal():
+    # type: () -> bool
+    try:
+        os.close(os.open('/dev/tty', os.O_RDWR | os.O_NOCTTY))
+        return True
+    except OSError:
+        return False
+
+
+def _die_with_parent():
+    # type: () -> None
+    """Child side of a fork: ask for SIGKILL when the parent dies (prctl(2), PR_SET_PDEATHSIG); exec keeps that."""
+    try:
+        _libc('prctl', 1, _SIGKILL, 0, 0, 0)
+    except (OSError, ImportError, AttributeError):
+        pass                             # without it a script outlives a runner that is killed, as it would a shell
+
+
+class _OwnAttempt(Attempt):
+    """An attempt of the command-line program on Linux: the whole process serves it."""
+
+    def __init__(self, plan, sinks=(1, 2)):
+        # type: (LaunchPlan, Tuple[Any, Any]) -> None
+        super(_OwnAttempt, self).__init__(plan, sinks)
+        self._adopter = os.getpid()
+        self._terminal = _Terminal.plan()
+        self._leader = None  # type: Optional[_SessionLeader]
+        wanted = _ENDING_SIGNALS + _PASSED_SIGNALS + (_signal.SIGCHLD, _signal.SIGCONT)
+        if self._terminal is not None:
+            wanted += self._terminal.signals
+        self._inbox = _Inbox(wanted)
+        self._report = -1
+        self._childless = False
+        self._escalated = 0
+        self._start = 0
+
+    def spawn(self):
+        # type: () -> None
+        """Fork and exec with nothing loaded that the script does not need; whether exec worked is asked later."""
+        if self._terminal is not None:
+            sources, targets = self._terminal.open()
+            self.is_one_stream = self._terminal.is_shared
+        else:
+            out, err = _make_pipe(), _make_pipe()
+            sources, targets = [out[0], err[0]], (None, out[1], err[1])
+        _load_libc()
+        if self.plan.limits is not None and self.plan.limits.memory is not None:
+            self._group = _MemoryGroup.make(self.plan.limits.memory)
+            self._group_limit = format_mib(self.plan.limits.memory / _MIB)
+        self._own_group = self._terminal is None and not _has_controlling_terminal()
+        self._report, report = os.pipe()
+        self.floor_kib = int(_read_file('/proc/self/statm').split()[1]) * int(_PAGE_MIB * 1024)
+        self.started_wall, self.started = time.time(), time.monotonic()
+        try:
+            if self._terminal is not None and self._terminal.is_full:
+                self._leader = _SessionLeader(targets[1], [report] + [d for d in targets if d is not None],
+                                              lambda: self._become_script(targets, report))
+                self.pid = self._leader.script
+                self._ignored = (self._leader.pid,)
+            else:
+                self.pid = os.fork()
+                if self.pid == 0:
+                    self._become_script(targets, report)
+        except OSError as error:
+            self._finish()
+            raise _launch_error(self.plan, error.errno or errno.EAGAIN)
+        os.close(report)
+        for descriptor in set(targets):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._carry_output(sources, self._terminal.split if self._terminal is not None and self._terminal.is_full else None)
+
+    def _become_script(self, targets, report):
+        # type: (Sequence[Optional[int]], int) -> None
+        """Child side of the fork: never returns."""
+        try:
+            if not self.plan.detach_ok:
+                _die_with_parent()
+            if self._group is not None:
+                self._group.join()
+            if self._own_group:          # a signal to our group comes to us, who pass it on: the script hears it once
+                os.setpgid(0, 0)
+            for number, descriptor in enumerate(targets):
+                if descriptor is not None:
+                    os.dup2(descriptor, number)
+            for number in _CLOSED_STREAMS:
+                os.close(number)
+            for number in (_signal.SIGPIPE, _signal.SIGXFSZ):      # Python ignores them; the script starts as from a shell
+                _signal.signal(number, _signal.SIG_DFL)
+            if self._inbox.child_ignored:
+                _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)
+            if self.plan.cwd:
+                os.chdir(self.plan.cwd)
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, self._inbox.before)
+            os.execve(self.plan.executable, self.plan.argv, self.plan.env)
+        except OSError as error:
+            os.write(report, b'%d' % (error.errno or errno.EINVAL))
+        except BaseException:
+            os.write(report, b'%d' % errno.EINVAL)
+        finally:
+            os._exit(127)
+
+    def _confirm_start(self):
+        # type: () -> None
+        try:
+            _libc('prctl', 36, 1, 0, 0, 0)      # PR_SET_CHILD_SUBREAPER: orphans of the script come to us
+        except (OSError, ImportError, AttributeError) as error:
+            self.warnings.append('orphans of the script are not adopted (prctl: %s)' % error)
+        failure = os.read(self._report, 16)
+        os.close(self._report)
+        if failure:
+            if self._leader is None:
+                os.waitpid(self.pid, 0)
+            self.ended = time.monotonic()
+            self._release_group()
+            raise _launch_error(self.plan, int(failure))
+        self._start = process_start(self.pid) or 0
+        import resource  # noqa: F401 - wait4 needs it: loaded now, while the script runs, not after its end
+        if self._terminal is not None:
+            self._terminal.begin(self._notify)
+
+    def _next_event(self, patience):
+        # type: (Optional[float]) -> None
+        event = self._inbox.fetch(patience)
+        if self._terminal is not None:
+            for _ in range(self._terminal.take_ctrl_c()):
+                self._attend_ctrl_c()
+        if event is None:
+            return
+        number, code, sender = event
+        if number == _signal.SIGCHLD:
+            self._reap(time.monotonic())
+        elif code == _SI_KERNEL and self._terminal is not None and self._terminal.press_key_of(number):
+            return                               # the real terminal told us and not the script, which has one of its own
+        elif number == _SIGINT and (code == _SI_KERNEL or self._ending is not None):
+            self._attend_ctrl_c()
+        elif number in _ENDING_SIGNALS:
+            if self._ending is None or self.ended is not None:
+                origin = 'the terminal' if code == _SI_KERNEL else 'pid %d' % sender
+                self._end_tree('interrupted', number, '%s from %s' % (signal_name(number), origin))
+        elif self._terminal is not None and number in self._terminal.signals:
+            self._terminal.attend_signal(number, self._tell_script)
+        else:
+            if number == _signal.SIGCONT and self._terminal is not None:
+                self._terminal.resume()
+            if code != _SI_KERNEL:               # what the terminal sent, the script got as well
+                self._tell_script(number)
+
+    def _attend_ctrl_c(self):
+        # type: () -> None
+        """First Ctrl-C: the terminal told the script, we wait. Second within two seconds: TERM; third: KILL."""
+        now = time.monotonic()
+        again = self._interrupted_at is not None and now - self._interrupted_at <= _ESCALATE_WITHIN
+        self._interrupted_at = now
+        if again or self._ending is not None or self.ended is not None:     # of a script that is gone: its leftovers
+            self._escalated += 1
+            self._end_tree('interrupted', _SIGTERM if self._escalated == 1 else _SIGKILL, 'Ctrl-C, twice')
+
+    def _tell_script(self, number):
+        # type: (int) -> None
+        if self.ended is None:
+            send_signal(self.pid, self._start, number)
+
+    def _reap(self, now):
+        # type: (float) -> None
+        """Collect every child that ended: the script, and the orphans that came to us."""
+        while True:
+            try:
+                pid = _peek_ended(_P_ALL, 0, _WEXITED | _WNOHANG)
+            except ChildProcessError:
+                self._childless = True
+                break
+            if pid is None:
+                break
+            io = _read_io('/proc/%d/io' % pid)
+            _, status, rusage = os.wait4(pid, 0)
+            if pid == self.pid:
+                self._note_usage(rusage, io)
+                self._note_end(now, _return_code(status))
+            elif self._leader is None or pid != self._leader.pid:
+                self._note_usage(rusage, io)
+                self.quiet = now
+        if self._leader is not None and self.ended is None:
+            self._hear_leader(self._leader)
+
+    def _hear_leader(self, leader):
+        # type: (_SessionLeader) -> None
+        """Attend to what the session leader tells: the script ended, or was stopped."""
+        news = leader.hear()
+        if news is None:
+            return
+        if news == 'stopped':
+            self._terminal.suspend(self.pid)  # type: ignore[union-attr]
+            return
+        io = _read_io('/proc/%d/io' % self.pid)          # it is a zombie until we say so
+        status, rusage = leader.collect()
+        self._note_usage(rusage, io)
+        self._note_end(float(news), _return_code(status))
+
+    def _note_usage(self, rusage, io):
+        # type: (Any, Tuple[Optional[float], Optional[float]]) -> None
+        if self.usage is None:
+            self.usage = Usage()
+        self.usage.add(rusage, io)
+
+    def _notify(self):
+        # type: () -> None
+        os.kill(os.getpid(), _signal.SIGCHLD)
+
+    def _tree(self):
+        # type: () -> List[Tuple[int, int]]
+        return [process for process in _walk_tree(os.getpid()) if process[0] not in self._ignored]
+
+    def _anything_left(self):
+        # type: () -> bool
+        if not self._childless:
+            self._reap(time.monotonic())
+        if self.plan.detach_ok and self._ending is None:
+            return False
+        return bool(self._tree()) if self._leader is not None else not self._childless
+
+    def _finish(self):
+        # type: () -> None
+        if self._terminal is not None:
+            self._terminal.close()
+        if self._leader is not None:
+            self._leader.dismiss()
+        super(_OwnAttempt, self)._finish()
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, self._inbox.before)
+
+
+def _return_code(status):
+    # type: (int) -> int
+    """Return what subprocess calls the return code: the exit status, or minus the signal (wait(2))."""
+    return -(status & 127) if status & 127 else status >> 8
+
+
+class _SessionLeader(object):
+    """A process between us and the script when the script has a terminal of its own, as a shell would be there.
+
+    It leads the session, so the script can be stopped by Ctrl-Z (the kernel does not stop a group whose parents are all in
+    other sessions), and the terminal does not hang up when the script ends before its children. It is a fork of us that
+    waits: it reports the script's stops and its end, with the time, and what wait4 said.
+    """
+
+    def __init__(self, terminal, scripts_own, become_script):
+        # type: (int, Sequence[int], Callable[[], None]) -> None
+        self._news, news = os.pipe()
+        orders, self._orders = os.pipe()
+        parent = os.getpid()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                _die_with_parent()
+                os.close(self._orders)
+                self._lead(terminal, scripts_own, become_script, news, orders, parent)
+            finally:
+                os._exit(0)
+        os.close(news)
+        os.close(orders)
+        self._rest = b''
+        self.script = int(self._read_line())
+        os.set_blocking(self._news, False)
+
+    def hear(self):
+        # type: () -> Optional[str]
+        """Return 'stopped', or the monotonic time of the script's end; None when there is no news."""
+        try:
+            return self._read_line()
+        except BlockingIOError:
+            return None
+
+    def collect(self):
+        # type: () -> Tuple[int, Any]
+        """Let the leader reap the script; returns (status, rusage)."""
+        os.write(self._orders, b'reap\n')
+        os.set_blocking(self._news, True)
+        words = self._read_line().split()
+        names = _Rusage.__slots__
+        return int(words[0]), _Rusage(*[float(w) if n.endswith('time') else int(w) for n, w in zip(names, words[1:])])
+
+    def dismiss(self):
+        # type: () -> None
+        """Let it go; its session ends with it."""
+        for descriptor in (self._orders, self._news):
+            os.close(descriptor)
+        try:
+            os.waitpid(self.pid, 0)
+        except ChildProcessError:
+            pass
+
+    def _read_line(self):
+        # type: () -> str
+        while b'\n' not in self._rest:
+            data = os.read(self._news, 512)
+            if not data:
+                raise OSError(errno.EAGAIN, 'the session leader is gone')
+            self._rest += data
+        line, _, self._rest = self._rest.partition(b'\n')
+        return line.decode()
+
+    @staticmethod
+    def _lead(terminal, scripts_own, become_script, news, orders, parent):
+        # type: (int, Sequence[int], Callable[[], None], int, int, int) -> None
+        """The leader's own life: start the script in the foreground of the session, tell what becomes of it, wait."""
+        import fcntl
+        import termios
+        os.setsid()
+        fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGTTOU})      # else tcsetpgrp from the background stops us
+        pid = os.fork()
+        if pid == 0:
+            os.setpgid(0, 0)
+            os.tcsetpgrp(terminal, os.getpid())
+            become_script()
+        for descriptor in {0, 1, 2}.union(scripts_own):      # held here, the script's output would never end
+            os.close(descriptor)
+        os.write(news, b'%d\n' % pid)
+        while True:
+            _peek_ended(_P_PID, pid, _WEXITED | _WSTOPPED)
+            now = time.monotonic()
+            state = _stat_fields(_read_file('/proc/%d/stat' % pid))[0]
+            if state in (b'Z', b'X'):
+                break
+            if _peek_ended(_P_PID, pid, _WSTOPPED | _WNOHANG, keep=False) is not None:
+                os.write(news, b'stopped\n')
+                os.kill(parent, _signal.SIGCHLD)
+        os.write(news, b'%r\n' % now)
+        os.kill(parent, _signal.SIGCHLD)
+        if os.read(orders, 16):
+            _, status, usage = os.wait4(pid, 0)
+            os.write(news, ' '.join([str(status)] + [repr(getattr(usage, n)) for n in _Rusage.__slots__]).encode() + b'\n')
+            os.read(orders, 16)                  # until we are dismissed
+
+
+class _Rusage(object):
+    """The fields of getrusage(2) that are used, as they travel from the session leader."""
+    __slots__ = ('ru_utime', 'ru_stime', 'ru_maxrss', 'ru_nvcsw', 'ru_nivcsw', 'ru_minflt', 'ru_majflt', 'ru_inblock',
+                 'ru_oublock')
+
+    def __init__(self, *values):
+        # type: (*Any) -> None
+        for name, value in zip(self.__slots__, values):
+            setattr(self, name, value)
+
+
+class _Terminal(object):
+    """Give the script a terminal where bare it would have one, as sudo's use_pty does.
+
+    `is_full`: stdin and stdout are terminals and we are in the foreground: the script gets a session on a pseudo-terminal,
+    ours is raw, and what is typed goes through as bytes. Otherwise only those of stdout and stderr that are terminals
+    are replaced, and the script stays in our session with the real terminal as its stdin.
+
+    `is_shared`: stdout and stderr are the same terminal, so they are the same pseudo-terminal too: what is written to both
+    stays in order, and programs that read keys from, or control jobs on, descriptor 2 (less, more, bash) find the real thing.
+    What comes from it is counted as stdout; of stderr nothing is known.
+    """
+
+    @classmethod
+    def plan(cls):
+        # type: () -> Optional[_Terminal]
+        """Return a terminal to be opened, or None when neither stdout nor stderr is one."""
+        output = os.isatty(1)
+        if not output and not os.isatty(2):
+            return None
+        return cls(output and os.isatty(0) and cls._in_foreground(), output, os.isatty(2))
+
+    def __init__(self, full, output, errors):
+        # type: (bool, bool, bool) -> None
+        import fcntl
+        import termios
+        self._fcntl, self._termios = fcntl, termios
+        self.is_full = full
+        self.is_shared = output and errors and os.fstat(1).st_rdev == os.fstat(2).st_rdev
+        self.signals = (_signal.SIGWINCH,) + ((_signal.SIGTSTP,) if full else ())
+        self._parts = (output, errors)
+        self._masters = []  # type: List[Tuple[int, int]]       # ours, and the descriptor that it stands for
+        self._outer = termios.tcgetattr(0) if full else None  # type: Any
+        self._is_open = full
+        self._is_raw = False
+        self._held = b''
+        self._lock = allocate_lock()
+        self._ctrl_c = 0
+        self._notify = None  # type: Any
+
+    @staticmethod
+    def _in_foreground():
+        # type: () -> bool
+        """Tell whether the terminal is ours to read and set; False where it controls another session."""
+        try:
+            return os.tcgetpgrp(0) == os.getpgrp()
+        except OSError:
+            return False
+
+    def open(self):
+        # type: () -> Tuple[List[int], Tuple[Optional[int], int, int]]
+        """Return (what we read from: one descriptor or two, the script's descriptors 0 to 2; None: ours)."""
+        out = self._open_one(1) if self._parts[0] else _make_pipe()
+        if self.is_shared:
+            err = out
+        else:
+            err = self._open_one(2) if self._parts[1] else _make_pipe()
+        if self.is_full:
+            self._set_raw()
+        sources = [out[0]] if self.is_shared else [out[0], err[0]]
+        return sources, (out[1] if self.is_full else None, out[1], err[1])
+
+    def _open_one(self, like):
+        # type: (int) -> Tuple[int, int]
+        """Open a pseudo-terminal set like one of our descriptors."""
+        termios = self._termios
+        master, slave = os.openpty()
+        settings = termios.tcgetattr(like)
+        if not self.is_full:
+            settings[1] &= ~termios.OPOST         # the real terminal turns LF into CR LF; once is enough
+        termios.tcsetattr(slave, termios.TCSANOW, settings)
+        self._masters.append((os.dup(master), like))      # the pump closes its own when the stream ends
+        self._copy_size(*self._masters[-1])
+        return master, slave
+
+    def begin(self, notify):
+        # type: (Callable[[], None]) -> None
+        """Begin to carry what is typed."""
+        self._notify = notify
+        if self.is_full:
+            start_new_thread(self._carry_input, ())
+
+    def close(self):
+        # type: () -> None
+        """Give the terminal back as it was."""
+        with self._lock:
+            self._restore()
+            self._is_open = False
+
+    def split(self, data):
+        # type: (bytes) -> Tuple[bytes, bytes]
+        """Return (what the script wrote, what is shown) for bytes from the pseudo-terminal; b'' asks for the rest.
+
+        While it puts CR before LF, exactly one CR before each LF is the terminal's, not the script's.
+        """
+        data, self._held = self._held + data, b''
+        t = self._termios
+        if self._output_flags() & (t.OPOST | t.ONLCR) != t.OPOST | t.ONLCR:
+            return data, data
+        if data.endswith(b'\r') and data != b'\r':
+            data, self._held = data[:-1], b'\r'
+        written = data.replace(b'\r\n', b'\n')
+        return written, data if self._is_raw else written
+
+    def _output_flags(self):
+        # type: () -> int
+        try:
+            return self._termios.tcgetattr(self._masters[0][0])[1]
+        except self._termios.error:
+            return 0
+
+    def _set_raw(self):
+        # type: () -> None
+        """Let every key through as a byte, and every byte to the screen as it is. In the background: never."""
+        if self._is_raw or not self._in_foreground():
+            return
+        t = self._termios
+        settings = list(self._outer)
+        settings[0] &= ~(t.BRKINT | t.ICRNL | t.INLCR | t.IGNCR | t.INPCK | t.ISTRIP | t.IXON)
+        settings[1] &= ~t.OPOST
+        settings[3] &= ~(t.ECHO | t.ECHONL | t.ICANON | t.IEXTEN | t.ISIG)
+        settings[6] = list(settings[6])
+        settings[6][t.VMIN], settings[6][t.VTIME] = 1, 0
+        t.tcsetattr(0, t.TCSADRAIN, settings)
+        self._is_raw = True
+
+    def _restore(self):
+        # type: () -> None
+        if not self._is_raw:
+            return
+        self._is_raw = False
+        try:
+            if self._in_foreground():
+                self._termios.tcsetattr(0, self._termios.TCSADRAIN, self._outer)
+        except self._termios.error:               # the terminal went away
+            pass
+
+    def _carry_input(self):
+        # type: () -> None
+        """Thread: pass on what is typed, counting the Ctrl-C that concern us as well."""
+        import select
+        while self._is_open:
+            try:
+                readable = select.select([0], [], [], 0.2)[0]
+                if not self._in_foreground():             # in the background reading would stop us
+                    time.sleep(0.1)
+                    continue
+                if not self._is_raw:                      # a shell's fg sends no signal to a job that runs
+                    self.resume()
+                if not readable:
+                    continue
+                if not self._is_open:
+                    return
+                data = os.read(0, 4096)
+                if not data:
+                    return
+                self._count_ctrl_c(data)                  # before the script can have died of it
+                _write_all(self._masters[0][0], data)
+            except (OSError, ValueError, self._termios.error):
+                return
+
+    def _count_ctrl_c(self, data):
+        # type: (bytes) -> None
+        """Note a Ctrl-C that becomes a signal for the script; an editor of lines (a prompt) takes it as a key."""
+        t = self._termios
+        settings = t.tcgetattr(self._masters[0][0])
+        if settings[3] & t.ISIG and settings[3] & t.ICANON:
+            keys = data.count(settings[6][t.VINTR])
+            if keys:
+                self._ctrl_c += keys
+                self._notify()
+
+    def take_ctrl_c(self):
+        # type: () -> int
+        """Return how often Ctrl-C was typed since the last call."""
+        count, self._ctrl_c = self._ctrl_c, 0
+        return count
+
+    def press_key_of(self, number):
+        # type: (int) -> bool
+        """Pass a signal of the real terminal on as the key that made it; False where the script got the signal itself."""
+        t = self._termios
+        index = {_SIGINT: t.VINTR, _signal.SIGQUIT: t.VQUIT, _signal.SIGTSTP: t.VSUSP}.get(number)
+        if not self.is_full or index is None:
+            return False
+        _write_all(self._masters[0][0], t.tcgetattr(self._masters[0][0])[6][index])
+        return True
+
+    def suspend(self, pid):
+        # type: (int) -> None
+        """The script was stopped: stop ourselves as the terminal would have; returns when somebody continues us."""
+        if not self.is_full:
+            return
+        self._drain()
+        with self._lock:
+            self._restore()
+        unblocked = {_signal.SIGTSTP}
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, unblocked)
+        os.kill(0, _signal.SIGTSTP)                       # our whole group stops here
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, unblocked)
+        self.resume()
+        self._signal_foreground(_signal.SIGCONT, pid)
+
+    def _drain(self):
+        # type: () -> None
+        """Give the pump a moment to show what the script wrote before it stopped."""
+        for _ in range(40):
+            waiting = self._fcntl.ioctl(self._masters[0][0], self._termios.FIONREAD, b'\0\0\0\0')
+            time.sleep(0.005)
+            if waiting == b'\0\0\0\0':
+                return
+
+    def resume(self):
+        # type: () -> None
+        """After a continue: take the terminal again if we are in the foreground."""
+        if not self.is_full:
+            return
+        with self._lock:
+            if self._is_open and not self._is_raw and self._in_foreground():
+                self._outer = self._termios.tcgetattr(0)
+                self._set_raw()
+        self._copy_sizes()
+
+    def attend_signal(self, number, tell_script):
+        # type: (int, Callable[[int], None]) -> None
+        """The window's size changed, or somebody asks us to stop."""
+        if number != _signal.SIGWINCH:
+            self._signal_foreground(number, 0)            # we follow when the script has stopped
+        elif self._copy_sizes() and not self.is_full:
+            tell_script(number)                           # the kernel told it before its terminal had the new size
+
+    def _signal_foreground(self, number, otherwise):
+        # type: (int, int) -> None
+        try:
+            os.killpg(os.tcgetpgrp(self._masters[0][0]) or otherwise, number)
+        except OSError:
+            pass
+
+    def _copy_sizes(self):
+        # type: () -> bool
+        changed = [self._copy_size(master, like) for master, like in self._masters]
+        return any(changed)
+
+    def _copy_size(self, master, like):
+        # type: (int, int) -> bool
+        """Give a pseudo-terminal the size of the real one; tells whether it changed."""
+        t, ioctl = self._termios, self._fcntl.ioctl
+        try:
+            size = ioctl(like, t.TIOCGWINSZ, b'\0' * 8)
+            if ioctl(master, t.TIOCGWINSZ, b'\0' * 8) == size:
+                return False
+            ioctl(master, t.TIOCSWINSZ, size)
+            return True
+        except OSError:
+            return False
+
+
+# ======================================================================================================
+# 6. Retrying
+# ======================================================================================================
+
+class RetryStrategy(object):
+    """How the delay grows from attempt to attempt; the values are what RetryConfig and --retry-strategy take."""
+    EXPONENTIAL = 'exponential'
+    LINEAR = 'linear'
+    FIBONACCI = 'fibonacci'
+    EXPONENTIAL_JITTER = 'exponential_jitter'
+    ALL = (EXPONENTIAL, LINEAR, FIBONACCI, EXPONENTIAL_JITTER)
+
+
+class RetryConfig(object):
+    """Whether, and when, a run that failed is tried again. The default is one attempt: nothing is retried unasked.
+
+    Delays are seconds, `max_delay` bounds each, `max_total_time` all attempts and delays together. `retry_on` and `skip_on`
+    hold exit codes (ints) and causes (texts of CAUSES); an empty `retry_on` means every failure, `skip_on` is stronger. An
+    interruption (Ctrl-C, stop, kill) is never retried, nor is a script that cannot be started. `initial_delay` is another name
+    of `base_delay`. Raises UsageError for a value that cannot be.
+    """
+
+    def __init__(self, strategy=RetryStrategy.EXPONENTIAL, max_attempts=1, base_delay=1.0, max_delay=60.0, multiplier=2.0,
+                 max_total_time=None, retry_on=(), skip_on=(), initial_delay=None):
+        # type: (str, int, float, float, float, Optional[float], Sequence[Any], Sequence[Any], Optional[float]) -> None
+        if strategy not in RetryStrategy.ALL:
+            raise UsageError('retry strategy %r: no such strategy%s; valid: %s' % (
+                strategy, suggest(str(strategy), RetryStrategy.ALL), ', '.join(RetryStrategy.ALL)))
+        if not isinstance(max_attempts, int) or max_attempts < 1:
+            raise UsageError('max_attempts %r: must be a whole number of at least 1' % (max_attempts,))
+        self.strategy = strategy
+        self.max_attempts = max_attempts
+        self.base_delay = _not_negative('base_delay', base_delay if initial_delay is None else initial_delay)
+        self.max_delay = _not_negative('max_delay', max_delay)
+        self.multiplier = _not_negative('multiplier', multiplier)
+        self.max_total_time = None if max_total_time is None else _not_negative('max_total_time', max_total_time)
+        self.retry_on = _check_reasons('retry_on', retry_on)
+        self.skip_on = _check_reasons('skip_on', skip_on)
+
+    def get_delay(self, attempt):
+        # type: (int) -> float
+        """Return the seconds to wait after attempt number `attempt` (from 1) failed.
+
+        exponential: base_delay * multiplier ** (attempt - 1); linear: base_delay * attempt; fibonacci: base_delay times
+        1, 1, 2, 3, 5, …; exponential_jitter: a random time between 0 and the exponential one ("full jitter": Brooker, 2015).
+
+        >>> [RetryConfig('fibonacci').get_delay(n) for n in (1, 2, 3, 4, 5)]
+        [1.0, 1.0, 2.0, 3.0, 5.0]
+        """
+        if self.strategy == RetryStrategy.LINEAR:
+            delay = self.base_delay * attempt
+        elif self.strategy == RetryStrategy.FIBONACCI:
+            a, b = 1, 1
+            for _ in range(min(attempt, 1000) - 1):
+                a, b = b, a + b
+            delay = self.base_delay * a
+        else:
+            try:
+                delay = self.base_delay * self.multiplier ** (attempt - 1)
+            except OverflowError:
+                delay = self.max_delay
+        delay = min(delay, self.max_delay)
+        if self.strategy == RetryStrategy.EXPONENTIAL_JITTER:
+            delay *= int.from_bytes(os.urandom(6), 'big') / float(1 << 48)
+        return delay
+
+    def should_retry(self, result, attempt, elapsed=0.0):
+        # type: (Dict[str, Any], int, float) -> bool
+        """Judge whether a result (status, cause, returncode) of attempt number `attempt` is tried again.
+
+        `elapsed` is seconds since the first attempt began; the shortest next delay must fit into max_total_time.
+
+        >>> RetryConfig(max_attempts=2, retry_on=[75]).should_retry({'status': 'failed', 'cause': 'exit', 'returncode': 75}, 1)
+        True
+        """
+        reasons = (result['cause'], result['returncode'])
+        if result['status'] == 'success' or attempt >= self.max_attempts or result['cause'] in ('interrupted', 'launch_error'):
+            return False
+        if any(reason in self.skip_on for reason in reasons):
+            return False
+        if self.retry_on and not any(reason in self.retry_on for reason in reasons):
+            return False
+        return self.max_total_time is None or elapsed < self.max_total_time
+
+
+def _not_negative(name, value):
+    # type: (str, Any) -> float
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float('inf'):
+        raise UsageError('%s %r: must be a number of at least 0' % (name, value))
+    return float(value)
+
+
+def _check_reasons(name, reasons):
+    # type: (str, Sequence[Any]) -> Tuple[Any, ...]
+    for reason in reasons:
+        if isinstance(reason, int):
+            if not -64 <= reason <= 255:
+                raise UsageError('%s %r: not an exit code; valid: 0 to 255, or minus a signal' % (name, reason))
+        elif reason not in CAUSES:
+            raise UsageError('%s %r: neither an exit code nor a cause%s; causes: %s' % (
+                name, reason, suggest(str(reason), CAUSES), ', '.join(CAUSES)))
+    return tuple(reasons)
+
+
+def parse_reasons(text):
+    # type: (str) -> Tuple[Any, ...]
+    """Read exit codes and causes separated by commas, as for --retry-on. Raises UsageError.
+
+    >>> parse_reasons('75,timeout')
+    (75, 'timeout')
+    """
+    words = [word.strip() for word in text.split(',')]
+    return _check_reasons('', [int(word) if word.lstrip('-').isdigit() else word for word in words])
+
+
+# ======================================================================================================
+# 7. Remembering
+# ======================================================================================================
+
+_APPLICATION_ID = 0x53524E38           # 'SRN8', in the header of every file of ours (sqlite.org/fileformat.html, 1.3)
+_SCHEMA_VERSION = 2
+_TAIL_BYTES = 16384                    # of each stream, kept with the run
+_WAIT_AT_END = 2.0                     # seconds that a run waits for its own last write; then the record is spooled
+_LOST_AFTER = 86400.0                  # seconds without a write after which an unprovable running row is lost
+_CHECKPOINT_BYTES = 1048576            # a write-ahead log beyond this is folded in while the next script runs
+
+# Each entry brings a file from the version before to its own. The tables are compact, since most of a row repeats: who
+# ran where is one `context`, a metric is a column. The views below show them under the names that are promised.
+_MIGRATIONS = (
+    """
+CREATE TABLE script (
+    id INTEGER PRIMARY KEY,
+    path TEXT NOT NULL UNIQUE
+);
+CREATE TABLE context (
+    id INTEGER PRIMARY KEY,
+    hostname TEXT, username TEXT, platform TEXT, python_version TEXT,
+    git_commit TEXT, git_branch TEXT, working_dir TEXT
+);
+CREATE INDEX context_lookup ON context (git_commit, working_dir, hostname);
+CREATE TABLE run (
+    id INTEGER PRIMARY KEY,
+    script_id INTEGER NOT NULL REFERENCES script (id),
+    context_id INTEGER NOT NULL REFERENCES context (id),
+    correlation BLOB NOT NULL,
+    status TEXT NOT NULL,
+    cause TEXT, evidence TEXT, pid INTEGER, runner TEXT,
+    script_args TEXT, labels TEXT, warnings TEXT, error_summary TEXT, stdout_tail TEXT, stderr_tail TEXT,
+    start_time INTEGER NOT NULL, end_time INTEGER, execution_time_seconds REAL,
+    user_time REAL, system_time REAL, cpu_max REAL, cpu_avg REAL, cpu_min REAL,
+    memory_max_mb REAL, memory_avg_mb REAL, memory_min_mb REAL,
+    context_switches INTEGER, page_faults INTEGER, block_io_operations INTEGER, io_read_mb REAL, io_write_mb REAL,
+    num_threads INTEGER, num_fds INTEGER, num_processes INTEGER,
+    stdout_lines INTEGER, stderr_lines INTEGER, stdout_bytes INTEGER, stderr_bytes INTEGER,
+    exit_code INTEGER, attempt_number INTEGER NOT NULL, timed_out INTEGER,
+    monitor_samples INTEGER, monitor_max_gap_seconds REAL, monitor_cpu_seconds REAL
+);
+CREATE INDEX run_by_script ON run (script_id, start_time);
+CREATE INDEX run_by_time ON run (start_time);
+CREATE UNIQUE INDEX run_identity ON run (correlation, attempt_number);
+CREATE INDEX run_unfinished ON run (id) WHERE status = 'running';
+CREATE TABLE custom_metric (
+    run_id INTEGER NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    value REAL,
+    PRIMARY KEY (run_id, name)
+) WITHOUT ROWID;
+CREATE TABLE samples (
+    execution_id INTEGER NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+    elapsed_seconds REAL NOT NULL,
+    cpu_percent REAL, memory_mb REAL, num_threads INTEGER, num_fds INTEGER, num_processes INTEGER,
+    io_read_mb REAL, io_write_mb REAL,
+    PRIMARY KEY (execution_id, elapsed_seconds)
+) WITHOUT ROWID;
+""",
+    """
+CREATE TABLE artefacts (
+    execution_id INTEGER NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    content TEXT NOT NULL,
+    PRIMARY KEY (execution_id, name)
+) WITHOUT ROWID;
+""",
+)
+
+_SQL_TIME = "strftime('%%Y-%%m-%%dT%%H:%%M:%%S', %s / 1000000, 'unixepoch') || printf('.%%06d+00:00', %s %% 1000000)"
+
+
+def _sql_time(column):
+    # type: (str) -> str
+    return _SQL_TIME % (column, column)
+
+
+def _metric_expression(metric):
+    # type: (Metric) -> str
+    """Return the SQL that reads a metric from table run."""
+    if metric.unit == 'UTC':
+        return 'CASE WHEN %s IS NOT NULL THEN %s END' % (metric.name, _sql_time(metric.name))
+    if metric.name == 'success':
+        return "CASE WHEN status <> 'running' THEN status = 'success' END"
+    return metric.name
+
+
+def _view_statements():
+    # type: () -> List[str]
+    """Return the views over the compact tables: `executions` and `metrics`, as promised to any SQLite tool."""
+    correlation = ("CASE typeof(correlation) WHEN 'blob' THEN lower(substr(hex(correlation), 1, 8) || '-' || "
+                   "substr(hex(correlation), 9, 4) || '-' || substr(hex(correlation), 13, 4) || '-' || "
+                   "substr(hex(correlation), 17, 4) || '-' || substr(hex(correlation), 21)) ELSE correlation END")
+    executions = (
+        "CREATE VIEW executions AS SELECT run.id AS id, script.path AS script_path, "
+        "coalesce(script_args, '[]') AS script_args, %s AS start_time, %s AS end_time, execution_time_seconds, exit_code, "
+        "%s AS success, status, cause, attempt_number, %s AS correlation_id, hostname, username, pid, git_commit, "
+        "git_branch, python_version, platform, coalesce(labels, '{}') AS labels, stdout_tail, stderr_tail, evidence, "
+        "error_summary, coalesce(warnings, '[]') AS warnings, working_dir, timed_out "
+        "FROM run JOIN script ON script.id = script_id JOIN context ON context.id = context_id"
+        % (_metric_expression(METRICS['start_time']), _metric_expression(METRICS['end_time']),
+           _metric_expression(METRICS['success']), correlation))
+    branches = ["SELECT id AS execution_id, '%s' AS metric_name, %s AS metric_value FROM run WHERE %s IS NOT NULL"
+                % (m.name, _metric_expression(m), _metric_expression(m)) for m in METRICS.values()]
+    branches.append('SELECT run_id, name, value FROM custom_metric')
+    return [executions, 'CREATE VIEW metrics AS ' + ' UNION ALL '.join(branches)]
+
+
+def default_history_path():
+    # type: () -> str
+    """Return where history is kept: SCRIPT_RUNNER_HISTORY_DB, else script-runner/history.db in the XDG state folder."""
+    return os.environ.get('SCRIPT_RUNNER_HISTORY_DB') or os.path.join(_state_folder(), 'history.db')
+
+
+def _state_folder():
+    # type: () -> str
+    base = os.environ.get('XDG_STATE_HOME', '')
+    if not os.path.isabs(base):                    # the XDG specification: a relative path is to be ignored
+        base = os.path.join(os.path.expanduser('~'), '.local', 'state')
+    return os.path.join(base, 'script-runner')
+
+
+class _Borrowed(object):
+    """A connection of the pool for the length of a with block."""
+    __slots__ = ('_manager', '_connection')
+
+    def __init__(self, manager):
+        # type: (HistoryManager) -> None
+        self._manager = manager
+        self._connection = None  # type: Any
+
+    def __enter__(self):
+        # type: () -> Any
+        self._connection = self._manager._take()
+        return self._connection
+
+    def __exit__(self, kind, *_):
+        # type: (Any, *Any) -> None
+        self._manager._give_back(self._connection)
+
+
+class _Writing(object):
+    """A write transaction for the length of a with block: BEGIN IMMEDIATE, then COMMIT, or ROLLBACK on an error.
+
+    IMMEDIATE takes the write lock at once, so that waiting for it is up to the busy timeout; a transaction that begins
+    by reading and writes later fails with SQLITE_BUSY at once when somebody wrote in between.
+    """
+    __slots__ = ('_borrowed', '_connection', '_path', '_timeout')
+
+    def __init__(self, manager):
+        # type: (HistoryManager) -> None
+        self._borrowed = _Borrowed(manager)
+        self._path = manager.db_path
+        self._timeout = manager.timeout
+        self._connection = None  # type: Any
+
+    def _begin(self, deadline):
+        # type: (float) -> None
+        """Take the write lock, trying again every 1 to 4 ms by chance: SQLite's own waiting sleeps up to 100 ms at a time,
+        and the unlucky wait for many such turns. One moment is a transaction of some 0.1 ms."""
+        connection = self._connection
+        connection.execute('PRAGMA busy_timeout = 0').fetchall()
+        try:
+            while True:
+                try:
+                    connection.execute('BEGIN IMMEDIATE')
+                    return
+                except _sqlite().OperationalError as error:
+                    if 'locked' not in str(error) or time.monotonic() >= deadline:
+                        raise
+                time.sleep(0.001 + ord(os.urandom(1)) * 0.003 / 255)
+        finally:
+            connection.execute('PRAGMA busy_timeout = %d' % (self._timeout * 1000)).fetchall()
+
+    def __enter__(self):
+        # type: () -> Any
+        self._connection = self._borrowed.__enter__()
+        try:
+            self._begin(time.monotonic() + self._timeout)
+        except Exception as error:
+            self._borrowed.__exit__(None, None, None)
+            raise _history_error(self._path, error)
+        return self._connection
+
+    def __exit__(self, kind, error, *_):
+        # type: (Any, Any, *Any) -> None
+        try:
+            if kind is None:
+                self._connection.execute('COMMIT')
+        except Exception as failure:
+            self._roll_back()
+            raise _history_error(self._path, failure)
+        finally:
+            if kind is not None:
+                self._roll_back()
+            self._borrowed.__exit__(None, None, None)
+        if kind is not None and isinstance(error, _sqlite().Error):
+            raise _history_error(self._path, error)
+
+    def _roll_back(self):
+        # type: () -> None
+        if self._connection.in_transaction:
+            try:
+                self._connection.execute('ROLLBACK')
+            except _sqlite().Error:
+                pass
+
+
+def _sqlite():
+    # type: () -> Any
+    """Return the sqlite3 module, or the C half of it, which has all we use and loads in 0.6 ms instead of 4."""
+    try:
+        import _sqlite3
+        return _sqlite3
+    except ImportError:
+        import sqlite3
+        return sqlite3
+
+
+def _first(connection, sql, values=()):
+    # type: (Any, str, Sequence[Any]) -> Any
+    """Return the first row or None. All are fetched: where finalizers are late (PyPy) an unfinished SELECT forbids the COMMIT."""
+    rows = connection.execute(sql, values).fetchall()
+    return rows[0] if rows else None
+
+
+def _history_error(path, error):
+    # type: (str, BaseException) -> HistoryError
+    """Say in one sentence what SQLite or the file system had against it; the one place that translates."""
+    if isinstance(error, HistoryError):
+        return error
+    text = str(error)
+    for part, sentence in (
+            ('locked', 'locked by another process; it was waited for'),
+            ('not a database', 'not an SQLite file; name another with --history-db, or move it away'),
+            ('malformed', 'damaged (%s); restore it, or move it away and start a new one' % text),
+            ('full', 'the disk is full'),
+            ('readonly', 'read-only'),
+            ('unable to open', 'cannot be opened; is its folder there and writable?')):
+        if part in text:
+            return HistoryError('%s: %s' % (path, sentence))
+    if isinstance(error, OSError):
+        return HistoryError('%s: %s' % (path, error.strerror or text))
+    return HistoryError('%s: %s' % (path, text))
+
+
+class HistoryManager(object):
+    """Every run, in a local SQLite file that any tool can open: the views `executions` and `metrics`, table `samples`.
+
+    `db_path` defaults to `default_history_path()`. Nothing is opened before the first use, then the file is created
+    (private) if need be. Connections are kept for reuse, `pool_size` of them at most; any number of threads may use one
+    manager at once. `timeout` is how many seconds a locked file is waited for. After a fork the child opens its own
+    connections. Raises HistoryError, with a sentence, when the file cannot be used: also for someone else's
+    SQLite file and for a schema newer than this program.
+    """
+
+    def __init__(self, db_path=None, pool_size=5, timeout=30.0):
+        # type: (Optional[str], int, float) -> None
+        self.db_path = os.path.abspath(db_path or default_history_path())
+        self.pool_size = pool_size
+        self.timeout = timeout
+        self._idle = []  # type: List[Any]
+        self._pid = os.getpid()
+        self._inherited = []  # type: List[Any]
+        self._lock = allocate_lock()
+        self._copy = None  # type: Optional[str]
+
+    def __enter__(self):
+        # type: () -> HistoryManager
+        return self
+
+    def __exit__(self, *_):
+        # type: (*Any) -> None
+        self.close()
+
+    def __del__(self):
+        # type: () -> None
+        if getattr(self, '_idle', None) and self._pid == os.getpid():
+            self.close()
+
+    # -- connections ---------------------------------------------------------------------------------
+
+    def get_connection(self):
+        # type: () -> _Borrowed
+        """Return a context manager that lends a sqlite3.Connection (autocommit, rows as tuples)."""
+        return _Borrowed(self)
+
+    def close(self):
+        # type: () -> None
+        """Close the connections that are not lent out; the manager may be used again."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+            copy, self._copy = self._copy, None
+        for connection in idle:
+            connection.close()
+        if copy is not None:
+            import shutil
+            shutil.rmtree(copy, ignore_errors=True)
+
+    def _take(self):
+        # type: () -> Any
+        with self._lock:
+            if self._pid != os.getpid():           # a forked child must neither use nor close its parent's connections
+                self._inherited += self._idle
+                self._idle, self._pid = [], os.getpid()
+            if self._idle:
+                return self._idle.pop()
+        return self._open()
+
+    def _give_back(self, connection):
+        # type: (Any) -> None
+        if connection.in_transaction:
+            connection.rollback()
+        with self._lock:
+            if len(self._idle) < self.pool_size and self._pid == os.getpid():
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def _open(self):
+        # type: () -> Any
+        """Open the file, creating or migrating it; one that may only be read is opened for reading."""
+        sqlite3 = _sqlite()
+        try:
+            self._create_file()
+            connection = self._connect(self.db_path)
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+        except (OSError, sqlite3.Error) as error:
+            if _is_readable_only(self.db_path):
+                return self._open_for_reading()
+            raise _history_error(self.db_path, error)
+
+    def _create_file(self):
+        # type: () -> None
+        if not os.path.exists(self.db_path):
+            make_private_folder(os.path.dirname(self.db_path))
+            try:
+                os.close(os.open(self.db_path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            except FileExistsError:
+                pass
+
+    def _connect(self, target, uri=False):
+        # type: (str, bool) -> Any
+        connection = _sqlite().connect(target, timeout=self.timeout, isolation_level=None, check_same_thread=False, uri=uri)
+        connection.execute('PRAGMA foreign_keys = ON')
+        return connection
+
+    def _prepare(self, connection):
+        # type: (Any) -> None
+        """Bring the file to our schema; it is refused when it is not ours."""
+        connection.execute('PRAGMA synchronous = NORMAL')      # with a WAL: a power cut may cost the last runs, never the file
+        version = self._check_identity(connection)
+        if version == _SCHEMA_VERSION:
+            return
+        if version == 0:
+            connection.execute('PRAGMA auto_vacuum = INCREMENTAL')     # pages of pruned runs go back to the file system
+        self._enter_wal(connection)
+        connection.execute('BEGIN IMMEDIATE')
+        try:
+            version = self._check_identity(connection)                 # somebody else may have been faster
+            if version < _SCHEMA_VERSION:
+                self._migrate(connection, version)
+            connection.execute('COMMIT')
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute('ROLLBACK')
+            raise
+
+    def _enter_wal(self, connection):
+        # type: (Any) -> None
+        """Switch the file to a write-ahead log; SQLite does not wait for a lock here, so we do."""
+        give_up = time.monotonic() + self.timeout
+        while True:
+            try:
+                connection.execute('PRAGMA journal_mode = WAL').fetchall()
+                return
+            except _sqlite().OperationalError as error:
+                if 'locked' not in str(error) or time.monotonic() > give_up:
+                    raise
+                time.sleep(0.01)
+
+    def _check_identity(self, connection):
+        # type: (Any) -> int
+        """Return the schema version of the file, 0 for an empty one; raises HistoryError when it is not ours."""
+        application, version = self._read_identity(connection)
+        tables = set()  # type: set
+        if application != _APPLICATION_ID:             # look again in one snapshot: somebody may be creating it right now
+            alone = not connection.in_transaction
+            if alone:
+                connection.execute('BEGIN')
+            tables = set(row[0] for row in connection.execute('SELECT name FROM sqlite_master'))
+            application, version = self._read_identity(connection)
+            if alone:
+                connection.execute('COMMIT')
+        if application == _APPLICATION_ID:
+            if version > _SCHEMA_VERSION:
+                raise HistoryError('%s: written by a newer version (schema %d, this program knows %d); update '
+                                   'python-script-runner' % (self.db_path, version, _SCHEMA_VERSION))
+            return version
+        if {'executions', 'metrics'} <= tables:
+            raise HistoryError('%s: a history of python-script-runner 7, which this version does not write to; name another '
+                               'file with --history-db' % self.db_path)
+        if tables or application or version:
+            raise HistoryError('%s: an SQLite file of another program; name another with --history-db' % self.db_path)
+        return 0
+
+    @staticmethod
+    def _read_identity(connection):
+        # type: (Any) -> Tuple[int, int]
+        return (_first(connection, 'PRAGMA application_id')[0], _first(connection, 'PRAGMA user_version')[0])
+
+    @staticmethod
+    def _migrate(connection, version):
+        # type: (Any, int) -> None
+        """Run every migration after `version`, inside the caller's transaction."""
+        for script in _MIGRATIONS[version:]:
+            for statement in script.split(';'):
+                if statement.strip():
+                    connection.execute(statement)
+        for name in ('executions', 'metrics'):
+            connection.execute('DROP VIEW IF EXISTS ' + name)
+        for statement in _view_statements():
+            connection.execute(statement)
+        connection.execute('PRAGMA application_id = %d' % _APPLICATION_ID)
+        connection.execute('PRAGMA user_version = %d' % _SCHEMA_VERSION)
+
+    def _open_for_reading(self):
+        # type: () -> Any
+        """Open a file in a folder that we may not write to: a WAL needs its -shm file, which cannot be made there."""
+        path = self.db_path
+        if os.path.exists(path + '-wal'):
+            import shutil
+            import tempfile
+            self._copy = self._copy or tempfile.mkdtemp(prefix='script-runner-')
+            for suffix in ('', '-wal'):
+                shutil.copy(path + suffix, os.path.join(self._copy, 'history.db' + suffix))
+            path, mode = os.path.join(self._copy, 'history.db'), 'mode=rw'
+        else:
+            mode = 'mode=ro&immutable=1'
+        try:
+            connection = self._connect('file:%s?%s' % (_uri_quote(path), mode), uri=True)
+            if self._check_identity(connection) != _SCHEMA_VERSION:
+                connection.close()
+                raise HistoryError('%s: read-only, and its schema is older than this program\'s' % self.db_path)
+            return connection
+        except _sqlite().Error as error:
+            raise _history_error(self.db_path, error)
+
+    # -- writing -------------------------------------------------------------------------------------
+
+    def save_execution(self, metrics=None, script_path=None, exit_code=None, stdout=None, stderr=None, **more):
+        # type: (Optional[Dict[str, Any]], Optional[str], Optional[int], Optional[str], Optional[str], **Any) -> int
+        """Store one finished run and return its id; saving the same correlation_id and attempt again replaces it.
+
+        `metrics` maps names to numbers; names outside METRICS are kept too, None is left out. `more` takes the columns of
+        the view `executions`: status, cause, labels (a dict), script_args (a list), start_time (ISO text), … Secrets in
+        texts are redacted. Raises UsageError for an unknown column, HistoryError when the file cannot be written.
+        """
+        record = dict(more, metrics=dict(metrics or {}))
+        record['script_path'] = _canonical(script_path)
+        if exit_code is not None:
+            record['metrics']['exit_code'] = exit_code
+        for name, text in (('stdout_tail', stdout), ('stderr_tail', stderr)):
+            if text is not None:
+                record[name] = text
+        complete = _complete_record(record)
+        with _Writing(self) as connection:
+            return _store_run(connection, complete)
+
+    def cleanup_old_data(self, days):
+        # type: (float) -> int
+        """Delete runs that started more than `days` days ago, with all that belongs to them; return how many.
+
+        Running ones stay. Pages are given back to the file system.
+        """
+        cutoff = int((time.time() - days * 86400.0) * 1000000)
+        with _Writing(self) as connection:
+            count = connection.execute("DELETE FROM run WHERE start_time < ? AND status <> 'running'", (cutoff,)).rowcount
+            connection.execute('DELETE FROM script WHERE id NOT IN (SELECT script_id FROM run)')
+            connection.execute('DELETE FROM context WHERE id NOT IN (SELECT context_id FROM run)')
+        with self.get_connection() as connection:
+            connection.executescript('PRAGMA incremental_vacuum')      # execute() would stop after the first page
+            connection.execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchall()
+        return count
+
+    def count_older_than(self, days):
+        # type: (float) -> int
+        """Return how many runs `cleanup_old_data` would delete."""
+        cutoff = int((time.time() - days * 86400.0) * 1000000)
+        return self._read("SELECT count(*) FROM run WHERE start_time < ? AND status <> 'running'", (cutoff,))[0][0]
+
+    def tidy(self, on_lost=None):
+        # type: (Optional[Callable[[int, str], Any]]) -> Tuple[int, int]
+        """Do what an earlier run could not: mark rows whose runner is gone as lost, take in spooled records.
+
+        `on_lost(run id, correlation id)` is called for each run of this boot whose runner died, unless it was to leave
+        something behind.
+        Returns (rows marked lost, records taken in).
+        """
+        return self._mark_lost(on_lost), self._take_in_spool()
+
+    def _mark_lost(self, on_lost):
+        # type: (Optional[Callable[[int, str], Any]]) -> int
+        rows = self._read("SELECT run.id, runner, hostname, start_time, (SELECT max(elapsed_seconds) FROM samples WHERE "
+                          "execution_id = run.id), correlation FROM run JOIN context ON context.id = context_id "
+                          "WHERE status = 'running'")
+        gone = [row for row in rows if _is_runner_gone(row[1], row[2], row[3] / 1e6, row[3] / 1e6 + (row[4] or 0.0))]
+        if gone:
+            with _Writing(self) as connection:
+                for row in gone:
+                    connection.execute(
+                        "UPDATE run SET status = 'lost', runner = NULL, end_time = ?, (cpu_max, memory_max_mb, num_processes) = "
+                        "(SELECT max(cpu_percent), max(memory_mb), max(num_processes) FROM samples WHERE execution_id = run.id) "
+                        "WHERE id = ? AND status = 'running'",
+                        (row[3] + int(row[4] * 1e6) if row[4] is not None else None, row[0]))
+        here = ' '.join(_boot_and_namespace()) + ' '
+        for row in gone:
+            if on_lost is not None and (row[1] or '').startswith(here) and not row[1].endswith(_DETACHED):
+                on_lost(row[0], _correlation_text(row[5]))
+        return len(gone)
+
+    def count_spooled(self):
+        # type: () -> int
+        """Return how many records wait to be taken in."""
+        return len(self._spooled_records())
+
+    def _spooled_records(self):
+        # type: () -> List[Tuple[str, Dict[str, Any]]]
+        """Return (file, record) of what waits for this database."""
+        found = []
+        for path in _spooled_files(self.db_path):
+            try:
+                with open(path, 'rb') as file:
+                    import json
+                    record = json.loads(file.read().decode('utf-8'))
+            except (OSError, ValueError):          # being taken in by another process, or not ours
+                continue
+            if isinstance(record, dict) and record.get('database') == self.db_path:
+                found.append((path, record))
+        return found
+
+    def _take_in_spool(self):
+        # type: () -> int
+        """Import the records that wait in a spool folder; a file is removed once it is stored."""
+        count = 0
+        for path, record in self._spooled_records():
+            try:
+                with _Writing(self) as connection:
+                    run_id = _store_run(connection, record)
+                    _store_samples(connection, run_id, record.get('samples', ()))
+                os.unlink(path)
+                count += 1
+            except FileNotFoundError:              # another process took it in as well, into the same row
+                continue
+            except (KeyError, TypeError, AttributeError, UsageError):      # rubbish: left for whoever put it there
+                continue
+        return count
+
+    # -- reading -------------------------------------------------------------------------------------
+
+    def get_execution_history(self, script_path=None, limit=100, days=30):
+        # type: (Optional[str], Optional[int], Optional[float]) -> List[Dict[str, Any]]
+        """Return runs as dicts, newest first: the columns of `executions`, with `metrics` as a dict of what is known.
+
+        `script_path` is any spelling of the script's path; None for `days` or `limit` means all.
+        """
+        where, values = self._selection(script_path, days)
+        return self._select_runs('WHERE %s ORDER BY start_time DESC, id DESC LIMIT ?' % where,
+                                 values + [-1 if limit is None else limit])
+
+    def get_execution(self, run_id):
+        # type: (int) -> Optional[Dict[str, Any]]
+        """Return one run as `get_execution_history` does, None when there is none of that id."""
+        runs = self._select_runs('WHERE id = ?', [run_id])
+        return runs[0] if runs else None
+
+    def get_attempts(self, correlation_id):
+        # type: (str) -> List[Dict[str, Any]]
+        """Return the attempts of one run, first to last."""
+        return self._select_runs('WHERE correlation = ? ORDER BY attempt_number', [_correlation_value(correlation_id)])
+
+    def get_samples(self, run_id):
+        # type: (int) -> List[Dict[str, Any]]
+        """Return the samples of a run in order of time, as dicts of SAMPLE_FIELDS."""
+        rows = self._read('SELECT %s FROM samples WHERE execution_id = ? ORDER BY elapsed_seconds'
+                          % ', '.join(SAMPLE_FIELDS), (run_id,))
+        return [dict(zip(SAMPLE_FIELDS, row)) for row in rows]
+
+    def get_artefacts(self, run_id):
+        # type: (int) -> Dict[str, str]
+        """Return the texts that are kept with a run by name; 'hang' says what every thread did when a time limit struck."""
+        return dict(self._read('SELECT name, content FROM artefacts WHERE execution_id = ? ORDER BY name', (run_id,)))
+
+    def get_metrics_for_script(self, script_path, metric_name, days=30):
+        # type: (str, str, Optional[float]) -> List[Tuple[str, Any]]
+        """Return [(start time as ISO text, value)] of one metric of a script, oldest first; runs without it are left out."""
+        where, values = self._selection(script_path, days)
+        metric = METRICS.get(metric_name)
+        if metric is not None:
+            value = _metric_expression(metric)
+            rows = self._read('SELECT start_time, %s AS value FROM run WHERE %s AND value IS NOT NULL ORDER BY start_time, id'
+                              % (value, where), values)
+        else:
+            rows = self._read('SELECT start_time, value FROM run JOIN custom_metric ON run_id = run.id WHERE %s AND name = ? '
+                              'ORDER BY start_time, run.id' % where, values + [metric_name])
+        return [(_format_micros(when), value) for when, value in rows]
+
+    def get_aggregated_metrics(self, script_path=None, metric_name=None, days=30):
+        # type: (Optional[str], Optional[str], Optional[float]) -> Dict[str, Dict[str, Any]]
+        """Return {metric: {count, avg, min, max}} over runs that ended, computed by SQLite; one metric or all known ones."""
+        names = [metric_name] if metric_name else [m.name for m in METRICS.values() if m.column and m.unit != 'UTC']
+        where, values = self._selection(script_path, days)
+        result = {}  # type: Dict[str, Dict[str, Any]]
+        for name in names:
+            if name in METRICS:
+                source, more = "(SELECT %s AS value FROM run WHERE %s AND status <> 'running')" % (
+                    _metric_expression(METRICS[name]), where), []  # type: Tuple[str, List[Any]]
+            else:
+                source = '(SELECT value FROM run JOIN custom_metric ON run_id = run.id WHERE %s AND name = ?)' % where
+                more = [name]
+            row = self._read('SELECT count(value), avg(value), min(value), max(value) FROM ' + source, values + more)[0]
+            if row[0] or metric_name:
+                result[name] = dict(zip(('count', 'avg', 'min', 'max'), row))
+        return result
+
+    def get_executions_paginated(self, page=1, per_page=50, script_path=None, status=None, days=None):
+        # type: (int, int, Optional[str], Optional[str], Optional[float]) -> Dict[str, Any]
+        """Return {'executions', 'page', 'per_page', 'pages', 'total'}; pages count from 1, newest runs first."""
+        if page < 1 or per_page < 1:
+            raise UsageError('page %r of %r per page: pages count from 1, with at least 1 run each' % (page, per_page))
+        where, values = self._selection(script_path, days)
+        if status is not None:
+            where, values = where + ' AND status = ?', values + [status]
+        total = self._read('SELECT count(*) FROM run WHERE ' + where, values)[0][0]
+        runs = self._select_runs('WHERE %s ORDER BY start_time DESC, id DESC LIMIT ? OFFSET ?' % where,
+                                 values + [per_page, (page - 1) * per_page])
+        return {'executions': runs, 'page': page, 'per_page': per_page, 'total': total,
+                'pages': (total + per_page - 1) // per_page}
+
+    def get_scripts(self):
+        # type: () -> List[str]
+        """Return the path of every script in the history, sorted."""
+        return [row[0] for row in self._read('SELECT path FROM script ORDER BY path')]
+
+    def get_last_id(self, script_path=None):
+        # type: (Optional[str]) -> Optional[int]
+        """Return the id of the run that started last, None without any."""
+        where, values = self._selection(script_path, None)
+        rows = self._read('SELECT id FROM run WHERE %s ORDER BY start_time DESC, id DESC LIMIT 1' % where, values)
+        return rows[0][0] if rows else None
+
+    def get_database_stats(self):
+        # type: () -> Dict[str, Any]
+        """Return the path, size in bytes, schema version, counts of runs (also by status), scripts and samples, and times."""
+        with self.get_connection() as connection:
+            def one(sql):
+                # type: (str) -> Any
+                return _first(connection, sql)[0]
+            first, last = one('SELECT min(start_time) FROM run'), one('SELECT max(start_time) FROM run')
+            return {
+                'db_path': self.db_path, 'size_bytes': one('PRAGMA page_count') * one('PRAGMA page_size'),
+                'schema_version': one('PRAGMA user_version'), 'runs': one('SELECT count(*) FROM run'),
+                'scripts': one('SELECT count(*) FROM script'), 'samples': one('SELECT count(*) FROM samples'),
+                'by_status': dict(connection.execute('SELECT status, count(*) FROM run GROUP BY status')),
+                'oldest': None if first is None else _format_micros(first),
+                'newest': None if last is None else _format_micros(last)}
+
+    def check_integrity(self):
+        # type: () -> List[str]
+        """Return what SQLite's quick_check finds wrong with the file; empty when it is sound."""
+        rows = self._read('PRAGMA quick_check')
+        return [] if rows == [('ok',)] else [row[0] for row in rows]
+
+    def _read(self, sql, values=()):
+        # type: (str, Sequence[Any]) -> List[Any]
+        with self.get_connection() as connection:
+            try:
+                return connection.execute(sql, values).fetchall()
+            except _sqlite().Error as error:
+                raise _history_error(self.db_path, error)
+
+    @staticmethod
+    def _selection(script_path, days):
+        # type: (Optional[str], Optional[float]) -> Tuple[str, List[Any]]
+        """Return a WHERE clause over table run, and its values."""
+        where, values = ['1'], []  # type: List[str], List[Any]
+        if script_path is not None:
+            where.append('script_id = (SELECT id FROM script WHERE path = ?)')
+            values.append(_canonical(script_path))
+        if days is not None:
+            where.append('start_time >= ?')
+            values.append(int((time.time() - days * 86400.0) * 1000000))
+        return ' AND '.join(where), values
+
+    def _select_runs(self, clause, values):
+        # type: (str, Sequence[Any]) -> List[Dict[str, Any]]
+        """Return dicts of the runs that `clause` selects from table run, in its order."""
+        stored = [m.name for m in METRICS.values() if m.column]
+        with self.get_connection() as connection:
+            try:
+                picked = connection.execute('SELECT id, %s FROM run %s' % (', '.join(stored), clause), values).fetchall()
+                runs = []
+                for row in picked:
+                    cursor = connection.execute('SELECT * FROM executions WHERE id = ?', (row[0],))
+                    run = dict(zip([column[0] for column in cursor.description], cursor.fetchall()[0]))
+                    custom = connection.execute('SELECT name, value FROM custom_metric WHERE run_id = ?', (row[0],)).fetchall()
+                    runs.append(_finish_run(run, dict(zip(stored, row[1:])), custom))
+                return runs
+            except _sqlite().Error as error:
+                raise _history_error(self.db_path, error)
+
+
+def _finish_run(run, metrics, custom):
+    # type: (Dict[str, Any], Dict[str, Any], Sequence[Tuple[str, Any]]) -> Dict[str, Any]
+    """Turn JSON columns into values and attach the metrics that are known."""
+    for name, empty in (('script_args', '[]'), ('labels', '{}'), ('warnings', '[]')):
+        if run[name] == empty:
+            run[name] = [] if empty == '[]' else {}
+        else:
+            import json
+            run[name] = json.loads(run[name])
+    for name in ('success', 'timed_out'):
+        run[name] = None if run[name] is None else bool(run[name])
+        metrics[name] = run[name]
+    metrics['start_time'], metrics['end_time'] = run['start_time'], run['end_time']
+    known = [(name, metrics[name]) for name in METRICS if metrics.get(name) is not None]
+    run['metrics'] = dict(known + list(custom))
+    return run
+
+
+def _uri_quote(path):
+    # type: (str) -> str
+    return path.replace('%', '%25').replace('?', '%3f').replace('#', '%23')
+
+
+def _is_readable_only(path):
+    # type: (str) -> bool
+    """Tell whether a file is there to be read in a folder (or a file system) that cannot be written to."""
+    if not os.path.isfile(path) or not os.access(path, os.R_OK):
+        return False
+    return not os.access(os.path.dirname(path), os.W_OK) or not os.access(path, os.W_OK)
+
+
+def _canonical(script_path):
+    # type: (Optional[str]) -> str
+    """Return the one spelling of a script's path that history uses; modules keep their '-m name'."""
+    if not script_path:
+        return '<unknown>'
+    return script_path if script_path.startswith(('-m ', '<')) else os.path.realpath(script_path)
+
+
+def _correlation_value(text):
+    # type: (str) -> Any
+    """Return 16 bytes for a UUID (it is in an index of every run), other texts as they are."""
+    try:
+        raw = bytes.fromhex(text.replace('-', ''))
+        return raw if len(raw) == 16 and len(text) == 36 else text
+    except ValueError:
+        return text
+
+
+def _correlation_text(value):
+    # type: (Any) -> str
+    if isinstance(value, str):
+        return value
+    return _dashed(bytes(value).hex())
+
+
+# What a record may hold beside its metrics; the first group is columns of `run`, the second of `context`.
+_RUN_COLUMNS = ('status', 'cause', 'evidence', 'pid', 'runner', 'script_args', 'labels', 'warnings', 'error_summary',
+                'stdout_tail', 'stderr_tail')
+_CONTEXT_COLUMNS = ('hostname', 'username', 'platform', 'python_version', 'git_commit', 'git_branch', 'working_dir')
+_RECORD_FIELDS = frozenset(_RUN_COLUMNS + _CONTEXT_COLUMNS + (
+    'script_path', 'metrics', 'correlation_id', 'attempt_number', 'start_time', 'end_time', 'execution_time_seconds',
+    'database', 'samples', 'artefacts', 'success', 'timed_out'))
+
+
+def _complete_record(record):
+    # type: (Dict[str, Any]) -> Dict[str, Any]
+    """Return the record with everything that storing needs, secrets redacted; raises UsageError for an unknown field."""
+    unknown = [name for name in record if name not in _RECORD_FIELDS]
+    if unknown:
+        raise UsageError('%r: not a column of a run%s; valid: %s' % (
+            unknown[0], suggest(unknown[0], _RECORD_FIELDS), ', '.join(sorted(_RECORD_FIELDS))))
+    full = dict(_host_facts(), **record)
+    metrics = full['metrics'] = dict(record.get('metrics') or {})
+    for name in ('start_time', 'end_time', 'execution_time_seconds', 'attempt_number', 'timed_out'):
+        if record.get(name) is not None:
+            metrics[name] = record[name]
+    metrics['start_time'] = metrics.get('start_time') or format_time(time.time())
+    metrics['attempt_number'] = metrics.get('attempt_number') or 1
+    if not full.get('correlation_id'):
+        full['correlation_id'] = new_correlation_id()
+    if not full.get('status'):
+        success = record.get('success', metrics.get('success', metrics.get('exit_code', 0) == 0))
+        full['status'] = 'success' if success else 'failed'
+    arguments = full.get('script_args') or ()
+    secrets = secret_values(arguments)
+    full['script_args'] = redact_arguments(arguments)
+    full['labels'] = {key: redact(str(value)) for key, value in (full.get('labels') or {}).items()}
+    for name in ('stdout_tail', 'stderr_tail', 'error_summary'):
+        if full.get(name):
+            full[name] = _stored_text(full[name], secrets)
+    return full
+
+
+def _stored_text(text, secrets=()):
+    # type: (str, Sequence[str]) -> str
+    """Return the end of a text as it is stored: redacted, at most _TAIL_BYTES long, cut at a line where one is near."""
+    text = text.encode('utf-8', 'replace').decode('utf-8')
+    for secret in secrets:
+        text = text.replace(secret, _REDACTED)
+    text = redact(text)
+    if len(text) > _TAIL_BYTES:
+        text = text[-_TAIL_BYTES:]
+        at = text.find('\n')
+        text = text[at + 1:] if 0 <= at < 1024 else text
+    return text
+
+
+def _store_run(connection, record, run_id=None):
+    # type: (Any, Dict[str, Any], Optional[int]) -> int
+    """Insert a complete record, or replace the row of the same run and attempt; inside the caller's transaction."""
+    metrics = record['metrics']
+    columns = {name: record.get(name) for name in _RUN_COLUMNS}  # type: Dict[str, Any]
+    for name in ('script_args', 'labels', 'warnings'):
+        columns[name] = _json_text(columns[name])
+    for metric in METRICS.values():
+        if metric.column:
+            columns[metric.name] = metrics.get(metric.name)
+    for name in ('start_time', 'end_time'):
+        columns[name] = None if columns[name] is None else _parse_time(columns[name])
+    columns['correlation'] = _correlation_value(record['correlation_id'])
+    columns['script_id'] = _script_id(connection, record['script_path'])
+    columns['context_id'] = _context_id(connection, [record.get(name) for name in _CONTEXT_COLUMNS])
+    if run_id is None:
+        row = _first(connection, 'SELECT id FROM run WHERE correlation = ? AND attempt_number = ?',
+                     (columns['correlation'], columns['attempt_number']))
+        run_id = row[0] if row else None
+    names, values = list(columns), list(columns.values())
+    if run_id is not None:
+        changed = connection.execute('UPDATE run SET %s WHERE id = ?' % ', '.join(name + ' = ?' for name in names),
+                                     values + [run_id]).rowcount
+        if not changed:                                  # pruned while it ran
+            run_id = None
+    if run_id is None:
+        run_id = connection.execute('INSERT INTO run (%s) VALUES (%s)' % (', '.join(names), ', '.join('?' * len(names))),
+                                    values).lastrowid
+    custom = [(run_id, name, value) for name, value in metrics.items()
+              if name not in METRICS and isinstance(value, (int, float))]
+    kept = [(run_id, name, text) for name, text in (record.get('artefacts') or {}).items()]
+    if kept:
+        connection.executemany('INSERT OR REPLACE INTO artefacts VALUES (?, ?, ?)', kept)
+    if custom:
+        connection.executemany('INSERT OR REPLACE INTO custom_metric VALUES (?, ?, ?)', custom)
+    return run_id
+
+
+def _store_samples(connection, run_id, rows):
+    # type: (Any, int, Iterable[Sequence[Any]]) -> None
+    connection.executemany('INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
+                           [(run_id,) + tuple(row) for row in rows])
+
+
+def _script_id(connection, path):
+    # type: (Any, str) -> int
+    row = _first(connection, 'SELECT id FROM script WHERE path = ?', (path,))
+    return row[0] if row else connection.execute('INSERT INTO script (path) VALUES (?)', (path,)).lastrowid
+
+
+def _context_id(connection, values):
+    # type: (Any, Sequence[Any]) -> int
+    row = _first(connection, 'SELECT id FROM context WHERE ' + ' AND '.join(name + ' IS ?' for name in _CONTEXT_COLUMNS), values)
+    if row:
+        return row[0]
+    return connection.execute('INSERT INTO context (%s) VALUES (?, ?, ?, ?, ?, ?, ?)' % ', '.join(_CONTEXT_COLUMNS),
+                              values).lastrowid
+
+
+# -- facts about this machine and this checkout, each read without starting anything ---------------------
+
+def _host_facts():
+    # type: () -> Dict[str, Any]
+    """Return hostname, username and platform."""
+    if hasattr(os, 'uname'):
+        system = os.uname()
+        host, name = system.nodename, '%s-%s-%s' % (system.sysname, system.release, system.machine)
+    else:
+        import platform
+        host, name = platform.node(), platform.platform()
+    return {'hostname': host, 'username': _user_name(), 'platform': name}
+
+
+def _user_name():
+    # type: () -> Optional[str]
+    try:
+        import pwd
+        return pwd.getpwuid(os.getuid()).pw_name
+    except (ImportError, KeyError):
+        return os.environ.get('LOGNAME') or os.environ.get('USERNAME')
+
+
+def find_git(folder):
+    # type: (str) -> Tuple[Optional[str], Optional[str]]
+    """Return (commit, branch) of the checkout that holds a folder, read from .git; None for what is not there.
+
+    Linked worktrees and packed refs are understood (gitrepository-layout(5)); a detached HEAD has no branch.
+    """
+    git = _git_folder(os.path.abspath(folder))
+    head = _first_line(os.path.join(git, 'HEAD')) if git else None
+    if not git or not head:
+        return None, None
+    if not head.startswith('ref: '):
+        return head, None
+    ref = head[5:]
+    branch = ref[len('refs/heads/'):] if ref.startswith('refs/heads/') else ref
+    common = os.path.normpath(os.path.join(git, _first_line(os.path.join(git, 'commondir')) or '.'))
+    commit = _first_line(os.path.join(git, ref)) or _first_line(os.path.join(common, ref)) or _packed_ref(common, ref)
+    return commit, branch
+
+
+def _git_folder(folder):
+    # type: (str) -> Optional[str]
+    while True:
+        candidate = os.path.join(folder, '.git')
+        if os.path.isdir(candidate):
+            return candidate
+        link = _first_line(candidate)
+        if link and link.startswith('gitdir: '):
+            return os.path.join(folder, link[8:])
+        parent = os.path.dirname(folder)
+        if parent == folder:
+            return None
+        folder = parent
+
+
+def _first_line(path):
+    # type: (str) -> Optional[str]
+    try:
+        return _read_file(path).split(b'\n', 1)[0].strip().decode('utf-8', 'replace')
+    except OSError:
+        return None
+
+
+def _packed_ref(git, ref):
+    # type: (str, str) -> Optional[str]
+    try:
+        with open(os.path.join(git, 'packed-refs'), 'rb') as file:
+            for line in file:
+                commit, _, name = line.strip().partition(b' ')
+                if name == ref.encode():
+                    return commit.decode()
+    except OSError:
+        pass
+    return None
+
+
+def _boot_and_namespace():
+    # type: () -> Tuple[str, str]
+    """Return what tells this boot of this machine, and this pid namespace, from every other; '-' where unknown."""
+    boot = _first_line('/proc/sys/kernel/random/boot_id') or '-'
+    try:
+        return boot, os.readlink('/proc/self/ns/pid').replace(' ', '')
+    except OSError:
+        return boot, '-'
+
+
+_DETACHED = ' detached'                # ends the proof of a run with --detach-ok
+
+
+def _runner_proof():
+    # type: () -> str
+    """Return what identifies this process for good: boot, pid namespace, pid, start time."""
+    return '%s %s %d %s' % (_boot_and_namespace() + (os.getpid(), process_start(os.getpid()) if _LINUX else '-'))
+
+
+def _is_runner_gone(proof, hostname, started, last_write):
+    # type: (Optional[str], Optional[str], float, float) -> bool
+    """Judge whether the runner of a `running` row has died; unprovable rows are given up after a day without a write."""
+    stale = time.time() - last_write > _LOST_AFTER
+    words = (proof or '').split()
+    if len(words) < 4 or '-' in words[:4]:
+        return stale
+    boot, namespace = _boot_and_namespace()
+    if words[0] != boot:
+        here = hostname == _host_facts()['hostname']
+        return stale or here and boot != '-' and started < time.time() - time.monotonic()     # this host has booted since
+    if words[1] != namespace:
+        return stale
+    return not _is_alive(int(words[2]), int(words[3]))
+
+
+# -- the spool: where a record waits that the database would not take --------------------------------------
+
+def _spool_folders(db_path):
+    # type: (str) -> List[str]
+    import tempfile
+    user = str(os.getuid()) if hasattr(os, 'getuid') else 'me'
+    return [db_path + '.spool', os.path.join(_state_folder(), 'spool'),
+            os.path.join(tempfile.gettempdir(), 'script-runner-%s' % user, 'spool')]
+
+
+def _spooled_files(db_path):
+    # type: (str) -> List[str]
+    """Return the files that may hold records of this database, in folders that are our own."""
+    folders = [db_path + '.spool', os.path.join(_state_folder(), 'spool')]
+    try:
+        temporary = os.environ.get('TMPDIR') or '/tmp'
+        os.stat(os.path.join(temporary, 'script-runner-%d' % os.getuid()))
+        folders = _spool_folders(db_path)
+    except (OSError, AttributeError):
+        pass
+    found = []
+    mark = _path_mark(db_path)
+    for folder in folders:
+        shared = folder != folders[0]              # with other databases: theirs are not even opened
+        try:
+            found += [os.path.join(folder, name) for name in os.listdir(folder) if name.endswith('.jsonl')
+                      and (name.startswith(mark) or not shared) and _is_ours(folder)]
+        except OSError:
+            continue
+    return found
+
+
+def _path_mark(path):
+    # type: (str) -> str
+    """Return the beginning of the names of this database's spooled records: a hash of its path (FNV-1a, 32 bits)."""
+    value = 0x811C9DC5
+    for byte in os.fsencode(path):
+        value = (value ^ byte) * 0x01000193 & 0xFFFFFFFF
+    return '%08x-' % value
+
+
+def _is_ours(folder):
+    # type: (str) -> bool
+    """Tell whether a folder belongs to us and nobody else may write to it; a folder in /tmp may be a trap."""
+    if _WINDOWS:
+        return True
+    status = os.lstat(folder)
+    return status.st_uid == os.getuid() and status.st_mode & 0o170022 == 0o040000
+
+
+def _spool(db_path, record):
+    # type: (str, Dict[str, Any]) -> str
+    """Keep a record as one JSON line for later; returns the file. Raises OSError when no folder can be written to."""
+    import json
+    line = json.dumps(dict(record, database=db_path), ensure_ascii=False).encode('utf-8', 'replace') + b'\n'
+    name = '%s%s-%d.jsonl' % (_path_mark(db_path), record['correlation_id'].replace('/', '_'),
+                              record['metrics'].get('attempt_number') or 1)
+    failure = None  # type: Optional[OSError]
+    for folder in _spool_folders(db_path):
+        try:
+            make_private_folder(folder)
+            if not (_is_ours(folder) and _is_ours(os.path.dirname(folder)) or folder.startswith(db_path)):
+                raise PermissionError(errno.EPERM, 'the folder belongs to somebody else', folder)
+            path = os.path.join(folder, name)
+            write_atomically(path, line)
+            return path
+        except OSError as error:
+            failure = error
+    raise failure or OSError(errno.ENOENT, 'no spool folder')
+
+
+def _merged(first, final):
+    # type: (Dict[str, Any], Dict[str, Any]) -> Dict[str, Any]
+    """Return the record of a run's start with that of its end over it."""
+    return dict(first, **dict(final, metrics=dict(first['metrics'], **final['metrics'])))
+
+
+class _Recorder(object):
+    """Write one attempt into history from a thread of its own: a `running` row at the start, samples every second,
+    the final row at the end. Whatever fails here costs the record, never the run.
+
+    `describe()` returns the record as it is at the start; it is called in the thread, since finding out who and where
+    we are takes time that the script should not wait for. `series()` returns the SampleSeries, None before it exists.
+    """
+    EVERY = 1.0
+
+    def __init__(self, manager, describe, series, on_lost=None, detached=False):
+        # type: (HistoryManager, Callable[[], Dict[str, Any]], Callable[[], Any], Optional[Callable[[int, str], Any]], bool) -> None
+        self._on_lost = on_lost
+        self._mark = _DETACHED if detached else ''
+        self.run_id = None  # type: Optional[int]
+        self._manager = manager
+        self._describe = describe
+        self._series = series
+        self._problem = None  # type: Optional[str]
+        self._described = {}  # type: Dict[str, Any]
+        self._final = None  # type: Optional[Dict[str, Any]]
+        self._stored = False
+        self._generation = self._written = 0
+        self._wake = allocate_lock()
+        self._wake.acquire()
+        self._done = allocate_lock()
+        self._done.acquire()
+
+    def start(self):
+        # type: () -> None
+        """Begin; to be called as soon as the script runs."""
+        start_new_thread(self._run, ())
+
+    def finish(self, final):
+        # type: (Dict[str, Any]) -> Optional[str]
+        """Store the end of the run; returns None, or one sentence saying what was not recorded and where it went."""
+        self._final = final
+        self._wake.release()
+        self._done.acquire(True, _WAIT_AT_END)
+        if self._stored:
+            return None
+        problem = self._problem or '%s: locked by another process' % self._manager.db_path
+        record = _complete_record(_merged(self._described or self._describe(), final))
+        series = self._series()
+        record['samples'] = series.rows if series is not None else []
+        try:
+            return 'history not written (%s); this run is kept in %s and taken in by the next' % (
+                problem, _spool(self._manager.db_path, record))
+        except OSError as error:
+            return 'history not written (%s), and the record of this run is lost (%s)' % (problem, error)
+
+    def _run(self):
+        # type: () -> None
+        """Thread border."""
+        try:
+            self._work()
+        except Exception as error:
+            self._problem = str(error) if isinstance(error, RunnerError) else repr(error)
+        finally:
+            self._done.release()
+
+    def _work(self):
+        # type: () -> None
+        self._described = self._describe()
+        begun = _complete_record(dict(self._described, status='running', runner=_runner_proof() + self._mark))
+        try:
+            with _Writing(self._manager) as connection:
+                self.run_id = _store_run(connection, begun)
+            self._tidy()
+        except HistoryError as error:
+            self._problem = str(error)          # it may be well again at the end
+        while not self._wake.acquire(True, self.EVERY):
+            if self.run_id is not None:
+                self._write_samples_if_any()
+        final = _complete_record(_merged(self._described, self._final or {}))
+        with _Writing(self._manager) as connection:
+            run_id = _store_run(connection, final, self.run_id)
+            self._write_samples(connection, run_id)
+        self.run_id = run_id
+        self._stored = True
+
+    def _tidy(self):
+        # type: () -> None
+        """Border: look after what earlier runs left, while ours is busy; trouble with theirs is not ours."""
+        try:
+            self._manager.tidy(self._on_lost)
+            if os.path.getsize(self._manager.db_path + '-wal') > _CHECKPOINT_BYTES:
+                with self._manager.get_connection() as connection:
+                    connection.execute('PRAGMA wal_checkpoint(PASSIVE)').fetchall()
+        except Exception:
+            pass
+
+    def _write_samples_if_any(self):
+        # type: () -> None
+        series = self._series()
+        if series is None or (series.generation, len(series.rows)) == (self._generation, self._written):
+            return
+        try:
+            with _Writing(self._manager) as connection:
+                self._write_samples(connection, self.run_id or 0)
+        except HistoryError as error:
+            self._problem = str(error)
+
+    def _write_samples(self, connection, run_id):
+        # type: (Any, int) -> None
+        """Add the rows since the last time; all anew after the series was thinned."""
+        series = self._series()
+        if series is None:
+            return
+        generation, rows = series.generation, series.rows
+        count = len(rows)
+        if generation != self._generation or run_id != self.run_id:
+            connection.execute('DELETE FROM samples WHERE execution_id = ?', (run_id,))
+            self._written = 0
+        _store_samples(connection, run_id, rows[self._written:count])
+        self._generation, self._written = generation, count
+
+
+# ======================================================================================================
+# 9. Logs
+# ======================================================================================================
+
+class StructuredLogger(object):
+    """Append events to a file as JSON lines: time, level, event, and whatever fields are given.
+
+        log = StructuredLogger('runs.jsonl')
+        log.info('import_done', rows=12)
+
+    Lines of any number of threads and processes do not mix (each is one write to a file opened for appending). Secrets in
+    texts are redacted. The file is created private; events below `level` are not written. `fields` go into every line.
+    Raises UsageError for an unknown level; OSError when the file cannot be written.
+    """
+
+    def __init__(self, path, level='INFO', **fields):
+        # type: (str, str, **Any) -> None
+        self.path = path
+        self.level = check_level('level', level)
+        self.fields = fields
+
+    def log(self, level, event, **fields):
+        # type: (str, str, **Any) -> None
+        """Write one event at a level of LEVELS."""
+        if LEVELS[check_level('level', level)] < LEVELS[self.level]:
+            return
+        import json
+        record = {'time': format_time(time.time()), 'level': level.upper(), 'event': event}
+        record.update(self.fields)
+        record.update(fields)
+        safe = {name: redact(value) if isinstance(value, str) else value for name, value in record.items()}
+        line = json.dumps(safe, ensure_ascii=False, default=str).encode('utf-8', 'replace') + b'\n'
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, line)
+        finally:
+            os.close(descriptor)
+
+    def debug(self, event, **fields):
+        # type: (str, **Any) -> None
+        """Write an event at level DEBUG."""
+        self.log('DEBUG', event, **fields)
+
+    def info(self, event, **fields):
+        # type: (str, **Any) -> None
+        """Write an event at level INFO."""
+        self.log('INFO', event, **fields)
+
+    def warning(self, event, **fields):
+        # type: (str, **Any) -> None
+        """Write an event at level WARNING."""
+        self.log('WARNING', event, **fields)
+
+    def error(self, event, **fields):
+        # type: (str, **Any) -> None
+        """Write an event at level ERROR."""
+        self.log('ERROR', event, **fields)
+
+
+# ======================================================================================================
+# 13. ScriptRunner
+# ======================================================================================================
+
+class ExecutionHook(object):
+    """Code of the user's around a run: subclass it, or give any object with these two methods, in ScriptRunner.hooks.
+
+    A hook that raises harms nothing: the exception is told in the result's `warnings`. `pre` runs before the script starts and
+    delays it, `post` after its end was recorded. Both run in the thread that called `run_script`.
+    """
+
+    def pre(self, plan):
+        # type: (Dict[str, Any]) -> None
+        """Called before each attempt with what `get_execution_plan` returns, plus correlation_id and attempt_number."""
+
+    def post(self, result):
+        # type: (Dict[str, Any]) -> None
+        """Called after the last attempt with the result, which may be added to."""
+
+
+class ScriptRunner(object):
+    """Run a script, watched and remembered.
+
+        result = ScriptRunner('job.py', ['--fast'], timeout=300).run_script()
+        result['status'], result['metrics']['memory_max_mb'], result['stdout']
+
+    `script_path` may be a .py or .sh file, any executable, or with `module=True` a name for `python -m`. `timeout` and `grace`
+    are seconds (numbers or texts such as '5m'), `env_vars` are added to the environment, `labels` are kept with the run.
+    The script's output is captured (its last `capture_bytes` per stream), and passed on to sys.stdout and sys.stderr only with
+    `stream_output`. `history_db` names the history file; `enable_history=False` keeps no record.
+
+    The constructor touches nothing: it opens no file and starts no thread. Raises UsageError for a value that cannot be.
+    One object runs one script at a time; different objects may run in any number of threads. `monitor_interval` (seconds)
+    may be set before a run, `retry_config` to a RetryConfig, `hooks` to ExecutionHooks; `history_manager` is made at the first
+    run. `limits` is a Limits; `detach_ok` lets what the script leaves behind live on; `lock` names a lock that only one run
+    holds at a time, waited for `lock_wait` seconds; `log_file` gets events as JSON lines from `log_level` on. `hang_stack`
+    makes a Python script print the stacks of its threads (faulthandler) at a time limit; it sets PYTHONFAULTHANDLER for the
+    script and ends it by SIGABRT instead of SIGTERM. `retry_count` and `retry_delay` are ignored.
+    """
+
+    def __init__(self, script_path, script_args=None, timeout=None, log_level='INFO', config_file=None, history_db=None,
+                 enable_history=True, working_dir=None, env_vars=None, stream_output=False, log_file=None, grace=10.0,
+                 module=False, python=None, labels=None, capture_bytes=1048576, limits=None, detach_ok=False, lock=None,
+                 lock_wait=0.0, hang_stack=False):
+        # type: (str, Optional[Sequence[str]], Any, str, Optional[str], Optional[str], bool, Optional[str], Optional[Dict[str, str]], bool, Optional[str], Any, bool, Optional[str], Optional[Dict[str, str]], int, Optional[Limits], bool, Optional[str], float, bool) -> None
+        if config_file is not None:
+            raise UsageError('config_file=%r: settings files are not read by version %s yet' % (config_file, __version__))
+        self.script_path = os.fspath(script_path)
+        self.script_args = [os.fspath(a) if hasattr(a, '__fspath__') else str(a) for a in script_args or ()]
+        self.timeout = None if timeout is None else _positive('timeout', parse_duration(timeout))
+        self.grace = parse_duration(grace)
+        self.log_level = check_level('log_level', log_level)
+        self.history_db = history_db
+        self.enable_history = enable_history
+        self.working_dir = working_dir
+        self.env_vars = dict(env_vars or {})
+        self.stream_output = stream_output
+        self.log_file = log_file
+        self.module = module
+        self.python = python
+        self.labels = dict(labels or {})
+        self.capture_bytes = capture_bytes
+        self.limits = limits or Limits()
+        self.detach_ok = detach_ok
+        self.lock = lock
+        self.lock_wait = lock_wait
+        self.hang_stack = hang_stack
+        self.monitor_interval = 0.1
+        self.retry_config = None  # type: Optional[RetryConfig]
+        self.hooks = []  # type: List[Any]
+        self.retry_count = self.retry_delay = 0
+        self.history_manager = None  # type: Optional[HistoryManager]
+        self.metrics = {}  # type: Dict[str, Any]
+        self._attempt = None  # type: Optional[Attempt]
+        self._attempt_form = _GuestAttempt  # type: Callable[..., Attempt]
+        self._sinks = None  # type: Any
+        self._on_retry = None  # type: Optional[Callable[[Dict[str, Any], float], None]]
+        self._is_stopped = False
+        self._pause = allocate_lock()
+        self._warnings = []  # type: List[str]
+        self._system_before = {}  # type: Dict[str, float]
+
+    def run_script(self, retry_on_failure=False):
+        # type: (bool) -> Dict[str, Any]
+        """Run the script to its end and return the result as a dict; `metrics` has every name of METRICS.
+
+        With `retry_config` set, a failed attempt is tried again as it says; `retry_on_failure` alone means three attempts. The
+        result is that of the last attempt, `attempts` lists all. `timeout` and limits hold for each attempt.
+
+        Raises LaunchError when the script cannot be started (that is recorded too), UsageError for a bad setting,
+        LockError when another run holds `lock`, KeyboardInterrupt when that came while waiting: the script's whole tree is
+        ended first.
+        """
+        config = self.retry_config or RetryConfig(max_attempts=3 if retry_on_failure else 1)
+        self._is_stopped = False
+        self._pause.acquire(False)
+        with _RunLock(self.lock, self.lock_wait):
+            result = self._run_attempts(config, new_correlation_id())
+        for hook in self.hooks:
+            self._guarded('post hook', hook.post, result)
+        result['warnings'] += self._warnings
+        return result
+
+    def _run_attempts(self, config, correlation_id):
+        # type: (RetryConfig, str) -> Dict[str, Any]
+        """Try until it succeeds, or the configuration says that it is enough."""
+        began, number, attempts = time.monotonic(), 1, []  # type: float, int, List[Dict[str, Any]]
+        while True:
+            result = self._run_attempt(correlation_id, number)
+            shown = ('attempt_number', 'execution_id', 'status', 'cause', 'returncode')
+            attempts.append(dict([(name, result[name]) for name in shown],
+                                 execution_time_seconds=result['metrics']['execution_time_seconds']))
+            result['attempts'] = attempts
+            result['total_seconds'] = time.monotonic() - began
+            delay = config.get_delay(number)
+            if self._is_stopped or not config.should_retry(result, number, result['total_seconds'] + delay):
+                return result
+            self._tell('warning', 'retry', attempt_number=number, delay=delay, correlation_id=correlation_id,
+                       status=result['status'], cause=result['cause'])
+            if self._on_retry is not None:
+                self._on_retry(result, delay)
+            if self._pause.acquire(True, delay):            # stop() or kill() was called
+                return result
+            number += 1
+
+    def _run_attempt(self, correlation_id, number):
+        # type: (str, int) -> Dict[str, Any]
+        self._warnings = [] if number == 1 else self._warnings
+        try:
+            plan = self._make_plan(correlation_id, number)
+            for hook in self.hooks:
+                self._guarded('pre hook', hook.pre, dict(self._describe_plan(plan), correlation_id=correlation_id,
+                                                         attempt_number=number))
+            attempt = self._attempt_form(plan, self._sinks or self._default_sinks())
+            self._attempt = attempt
+            attempt.spawn()
+        except LaunchError as error:
+            self._record_launch_error(correlation_id, error)
+            raise
+        if self._is_stopped:                                # between the last look and the spawn
+            attempt.request_end(_SIGTERM)
+        recorder = self._start_recorder(attempt)
+        try:
+            self._tell('info', 'started', script=plan.script_path, pid=attempt.pid, correlation_id=correlation_id,
+                       attempt_number=number)
+            attempt.supervise()
+        except LaunchError as error:
+            self._finish_record(recorder, attempt, _launch_error_record(error))
+            raise
+        except KeyboardInterrupt:
+            attempt._judge()
+            self._finish_record(recorder, attempt, _final_record(attempt))
+            raise
+        finally:
+            self._attempt = None
+        return self._conclude(attempt, recorder)
+
+    def _guarded(self, what, call, argument):
+        # type: (str, Callable[[Any], None], Any) -> None
+        """Border: a hook of the user's may do what it likes to itself."""
+        try:
+            call(argument)
+        except Exception as error:
+            self._warnings.append('%s failed: %r' % (what, error))
+
+    def stop(self):
+        # type: () -> None
+        """End the script that runs now and everything it started: TERM, after the grace KILL; from any thread."""
+        self._end(_SIGTERM, 'stop() was called')
+
+    def kill(self):
+        # type: () -> None
+        """End the script that runs now and everything it started at once, without a chance to clean up; from any thread."""
+        self._end(_SIGKILL, 'kill() was called')
+
+    def _end(self, number, evidence):
+        # type: (int, str) -> None
+        """End the attempt that runs, and let no other begin."""
+        attempt, self._is_stopped = self._attempt, True
+        if attempt is not None:
+            attempt.request_end(number, evidence)
+        try:
+            self._pause.release()
+        except RuntimeError:                                # nobody waits
+            pass
+
+    def validate_script(self):
+        # type: () -> bool
+        """Return True when the script could be started; raises LaunchError saying why not."""
+        self._make_plan(new_correlation_id(), 1)
+        return True
+
+    def get_execution_plan(self):
+        # type: () -> Dict[str, Any]
+        """Return what `run_script` would do, without doing it: command, folder, limits, where it would be recorded."""
+        return self._describe_plan(self._make_plan(new_correlation_id(), 1))
+
+    def _describe_plan(self, plan):
+        # type: (LaunchPlan) -> Dict[str, Any]
+        return {'command': redact_arguments(plan.argv), 'executable': plan.executable, 'script_path': plan.script_path,
+                'working_dir': plan.cwd or os.getcwd(), 'environment': sorted(self.env_vars), 'timeout': plan.timeout,
+                'grace': plan.grace, 'monitor_interval': plan.interval, 'labels': self.labels, 'lock': self.lock,
+                'limits': {name: getattr(self.limits, name) for name in Limits.__slots__},
+                'history_db': os.path.abspath(self.history_db or default_history_path()) if self.enable_history else None}
+
+    def collect_system_metrics_start(self):
+        # type: () -> Dict[str, float]
+        """Note the state of the whole machine now and return it: memory in MiB, load, CPU seconds busy since boot."""
+        self._system_before = _system_state()
+        return dict(self._system_before)
+
+    def collect_system_metrics_end(self):
+        # type: () -> Dict[str, float]
+        """Return the state of the machine now, with `system_cpu_percent` (of all cores) since the last start call."""
+        now, before = _system_state(), self._system_before
+        span = now['monotonic_seconds'] - before.get('monotonic_seconds', now['monotonic_seconds'])
+        if span > 0:
+            busy = now['cpu_busy_seconds'] - before['cpu_busy_seconds']
+            now['system_cpu_percent'] = max(0.0, min(100.0, 100.0 * busy / span / (os.cpu_count() or 1)))
+        return now
+
+    def _make_plan(self, correlation_id, number):
+        # type: (str, int) -> LaunchPlan
+        cwd = None
+        if self.working_dir is not None:
+            cwd = os.path.abspath(self.working_dir)
+            if not os.path.isdir(cwd):
+                raise UsageError('%s: no such folder to run in' % self.working_dir)
+        plan = resolve_script(self.script_path, self.script_args, self.module, self.python, cwd)
+        plan.cwd = cwd
+        plan.env = dict(os.environ, **self.env_vars)
+        plan.env.update(SCRIPT_RUNNER_ACTIVE='1', SCRIPT_RUNNER_ATTEMPT=str(number), SCRIPT_RUNNER_CORRELATION_ID=correlation_id)
+        plan.timeout, plan.grace = self.timeout, self.grace
+        plan.limits, plan.detach_ok, plan.hang_stack = self.limits, self.detach_ok, self.hang_stack
+        if self.hang_stack:
+            plan.env['PYTHONFAULTHANDLER'] = '1'
+        plan.interval = _positive('monitor_interval', self.monitor_interval)
+        plan.capture_bytes = self.capture_bytes
+        plan.correlation_id, plan.attempt_number = correlation_id, number
+        return plan
+
+    def _default_sinks(self):
+        # type: () -> Tuple[Any, Any]
+        if not self.stream_output:
+            return None, None
+        return _stream_writer(sys.stdout), _stream_writer(sys.stderr)
+
+    def _history(self):
+        # type: () -> Optional[HistoryManager]
+        if self.enable_history and self.history_manager is None:
+            self.history_manager = HistoryManager(self.history_db)
+        return self.history_manager if self.enable_history else None
+
+    def _start_recorder(self, attempt):
+        # type: (Attempt) -> Optional[_Recorder]
+        manager = self._history()
+        if manager is None:
+            return None
+        labels = self.labels
+
+        def series():
+            # type: () -> Optional[SampleSeries]
+            return attempt.monitor.samples if attempt.monitor is not None else None
+
+        recorder = _Recorder(manager, lambda: _first_record(attempt.plan, labels, attempt.pid, attempt.started_wall), series,
+                             lambda run_id, correlation: _end_lost(run_id, correlation, attempt.warnings.append),
+                             self.detach_ok)
+        recorder.start()
+        return recorder
+
+    def _record_launch_error(self, correlation_id, error):
+        # type: (str, LaunchError) -> None
+        """Keep a run that never began, so that a cron job with a mistyped path is seen in the history."""
+        plan = LaunchPlan(correlation_id=correlation_id, attempt_number=1, script_args=self.script_args,
+                          script_path='-m ' + self.script_path if self.module else os.path.realpath(self.script_path),
+                          cwd=self.working_dir)
+        attempt = Attempt(plan)
+        manager = self._history()
+        if manager is not None:
+            attempt.started_wall, attempt.started = time.time(), time.monotonic()
+            attempt.ended = attempt.started
+            recorder = _Recorder(manager, lambda: _first_record(plan, self.labels, None, attempt.started_wall), lambda: None)
+            recorder.start()
+            self._finish_record(recorder, attempt, _launch_error_record(error))
+            error.execution_id = recorder.run_id  # type: ignore[attr-defined]
+
+    def _finish_record(self, recorder, attempt, final):
+        # type: (Optional[_Recorder], Attempt, Dict[str, Any]) -> None
+        if recorder is not None:
+            problem = recorder.finish(final)
+            if problem is not None:
+                attempt.warnings.append(problem)
+
+    def _conclude(self, attempt, recorder):
+        # type: (Attempt, Optional[_Recorder]) -> Dict[str, Any]
+        """Turn what happened into the result, and the result into the final record."""
+        final = _final_record(attempt)
+        self.metrics = final['metrics']
+        self._finish_record(recorder, attempt, final)
+        out, err = attempt.tails
+        result = {
+            'stdout': out.text, 'stderr': err.text, 'returncode': attempt.returncode,
+            'success': attempt.status == 'success', 'status': attempt.status, 'cause': attempt.cause,
+            'evidence': attempt.evidence, 'correlation_id': attempt.plan.correlation_id,
+            'attempt_number': attempt.plan.attempt_number, 'stdout_lines': out.lines,
+            'stderr_lines': self.metrics['stderr_lines'],
+            'error_summary': final['error_summary'], 'metrics': self.metrics,
+            'execution_id': recorder.run_id if recorder is not None else None,
+            'gate_results': [], 'alerts': [], 'warnings': attempt.warnings, 'artefacts': attempt.artefacts,
+        }  # type: Dict[str, Any]
+        told = ('correlation_id', 'attempt_number', 'status', 'cause', 'evidence', 'returncode', 'execution_id', 'metrics')
+        self._tell('info' if result['success'] else 'warning', 'ended', script=attempt.plan.script_path,
+                   **{name: result[name] for name in told})
+        return result
+
+    def _tell(self, level, event, **fields):
+        # type: (str, str, **Any) -> None
+        """Border: write an event to `log_file`, and to the logger 'runner' where the process uses logging at all."""
+        if self.log_file is not None:
+            try:
+                getattr(StructuredLogger(self.log_file, self.log_level), level)(event, **fields)
+            except Exception as error:
+                self._warnings.append('%s: log not written: %s' % (self.log_file, error))
+                self.log_file = None
+        if LEVELS[level.upper()] >= LEVELS[self.log_level] and 'logging' in sys.modules:
+            import logging
+            log = logging.getLogger('runner')
+            if not log.handlers:
+                log.addHandler(logging.NullHandler())
+            log.log(LEVELS[level.upper()], '%s %s', event, fields.get('script') or fields.get('correlation_id'))
+
+
+class _RunLock(object):
+    """Hold a lock of the operating system while a run goes on; it ends with its holder, however that ends.
+
+    The file stays: removing it would let two holders lock two files of one name. It holds pid and time of the holder.
+    """
+
+    def __init__(self, name, wait):
+        # type: (Optional[str], float) -> None
+        if name is not None and (not name or not name.replace('-', 'a').replace('_', 'a').replace('.', 'a').isalnum()):
+            raise UsageError('lock %r: a name may hold letters, digits, dot, dash and underscore' % name)
+        self._name = name
+        self._wait = wait
+        self._descriptor = -1
+
+    def __enter__(self):
+        # type: () -> _RunLock
+        if self._name is None:
+            return self
+        try:
+            import fcntl
+        except ImportError:
+            raise UsageError('lock %r: this platform has no flock' % self._name)
+        folder = os.path.join(_state_folder(), 'locks')
+        path = os.path.join(folder, self._name + '.lock')
+        try:
+            make_private_folder(folder)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise RunnerError('lock %s: %s cannot be opened: %s' % (self._name, path, error.strerror))
+        deadline = time.monotonic() + self._wait
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() >= deadline:
+                    self._refuse()
+                time.sleep(min(0.05, max(0.0, deadline - time.monotonic())))
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, b'%d %d\n' % (os.getpid(), int(time.time())), 0)
+        return self
+
+    def _refuse(self):
+        # type: () -> None
+        words = os.pread(self._descriptor, 100, 0).split()
+        self.__exit__()
+        holder = ''
+        if len(words) == 2:
+            holder = ' by pid %d for %s' % (int(words[0]), format_duration(max(0.0, time.time() - int(words[1]))))
+        raise LockError('lock %s: held%s; this run does not start' % (self._name, holder))
+
+    def __exit__(self, *_):
+        # type: (*Any) -> None
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _end_lost(run_id, correlation_id, tell):
+    # type: (int, str, Callable[[str], Any]) -> None
+    """End what a run left whose runner was killed: its processes carry the run's correlation id in their environment."""
+    if not _LINUX:
+        return
+    left = _find_marked(correlation_id)
+    for pid, start in left:
+        send_signal(pid, start, _SIGTERM)
+    deadline = time.monotonic() + 1.0
+    while any(_is_alive(*process) for process in left) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    for pid, start in left:
+        send_signal(pid, start, _SIGKILL)
+    if left:
+        tell('ended %d process%s of run %d, whose runner was killed' % (len(left), '' if len(left) == 1 else 'es', run_id))
+
+
+def _positive(name, value):
+    # type: (str, Any) -> float
+    if not isinstance(value, (int, float)) or not 0 < value < float('inf'):
+        raise UsageError('%s %r: must be more than 0 seconds' % (name, value))
+    return float(value)
+
+
+def _stream_writer(stream):
+    # type: (Any) -> Callable[[bytes], None]
+    """Return a function that writes bytes to a text stream, also to one that somebody put in place of sys.stdout."""
+    def write(data):
+        # type: (bytes) -> None
+        binary = getattr(stream, 'buffer', None)
+        if binary is not None:
+            binary.write(data)
+        else:
+            stream.write(data.decode('utf-8', 'replace'))
+        stream.flush()
+    return write
+
+
+def _first_record(plan, labels, pid, started):
+    # type: (LaunchPlan, Dict[str, str], Optional[int], float) -> Dict[str, Any]
+    """Return what is known of a run when it starts."""
+    folder = plan.cwd or os.getcwd()
+    is_file = os.path.isabs(plan.script_path)
+    commit, branch = find_git(os.path.dirname(plan.script_path) if is_file else folder)
+    return {'script_path': plan.script_path, 'script_args': plan.script_args, 'labels': labels, 'pid': pid,
+            'correlation_id': plan.correlation_id, 'git_commit': commit, 'git_branch': branch, 'working_dir': folder,
+            'python_version': plan.python_version,
+            'metrics': {'start_time': format_time(started), 'attempt_number': plan.attempt_number}}
+
+
+def _final_record(attempt):
+    # type: (Attempt) -> Dict[str, Any]
+    """Return what is known of a run when it ended."""
+    status = attempt.status
+    out, err = (tail.content[-_TAIL_BYTES * 2:].decode('utf-8', 'replace') for tail in attempt.tails)
+    return {'status': status, 'cause': attempt.cause, 'evidence': attempt.evidence, 'warnings': attempt.warnings,
+            'artefacts': attempt.artefacts,
+            'metrics': measure(attempt), 'stdout_tail': out, 'stderr_tail': err,
+            'error_summary': None if status == 'success' else summarize_error(out if attempt.is_one_stream else err)}
+
+
+def _launch_error_record(error):
+    # type: (LaunchError) -> Dict[str, Any]
+    return {'status': 'failed', 'cause': 'launch_error', 'evidence': str(error), 'error_summary': str(error),
+            'end_time': format_time(time.time()), 'metrics': {'exit_code': error.exit_status}}
+
+
+def summarize_error(text):
+    # type: (str) -> Optional[str]
+    """Return the last line that says something, which for a Python traceback is the exception; None without any.
+
+    >>> summarize_error('Traceback (most recent call last):\\n  File "x"\\nValueError: no\\n\\n')
+    'ValueError: no'
+    """
+    for line in reversed(strip_escapes(text).splitlines()):
+        if line.strip():
+            return line.strip()[:500]
+    return None
+
+
+def measure(attempt):
+    # type: (Attempt) -> Dict[str, Any]
+    """Return every metric of an attempt that ended; None where nothing is known."""
+    metrics = dict.fromkeys(METRICS)  # type: Dict[str, Any]
+    duration, usage, monitor = attempt.duration, attempt.usage, attempt.monitor
+    if monitor is not None:
+        if usage is not None and attempt.quiet is None:
+            monitor.close_interval(duration, usage.user + usage.system)
+        metrics.update(monitor.get_summary())
+    if usage is not None:
+        # What orphans used after the script's end belongs to the longer time in which they used it.
+        span = max(duration, (attempt.quiet or 0.0) - attempt.started)
+        average = 100.0 * (usage.user + usage.system) / span if span > 0 else 0.0
+        metrics.update(user_time=usage.user, system_time=usage.system, cpu_avg=average, context_switches=usage.switches,
+                       page_faults=usage.faults, block_io_operations=usage.blocks)
+        for name, choose in (('cpu_max', max), ('cpu_min', min)):
+            metrics[name] = average if metrics[name] is None else choose(metrics[name], average)
+        if usage.read_mb is not None:
+            metrics.update(io_read_mb=usage.read_mb, io_write_mb=usage.written_mb)
+        # fork copies our resident size into the child's ru_maxrss, so only what exceeds it is known to be the script's.
+        if usage.peak_kib > attempt.floor_kib + 1024:
+            metrics['memory_max_mb'] = max(usage.peak_kib / 1024.0, metrics['memory_max_mb'] or 0.0)
+    out, err = attempt.tails
+    metrics.update(
+        start_time=format_time(attempt.started_wall), end_time=format_time(attempt.started_wall + duration),
+        execution_time_seconds=duration, stdout_lines=out.lines, stderr_lines=err.lines, stdout_bytes=out.size,
+        stderr_bytes=err.size, exit_code=attempt.returncode, success=attempt.status == 'success',
+        attempt_number=attempt.plan.attempt_number, timed_out=attempt.cause in ('timeout', 'idle_timeout'))
+    if attempt.is_one_stream:
+        metrics.update(stderr_lines=None, stderr_bytes=None)
+    return metrics
+
+
+def _system_state():
+    # type: () -> Dict[str, float]
+    """Return the machine's memory (MiB), load and CPU seconds spent busy, from /proc or psutil."""
+    state = {'monotonic_seconds': time.monotonic()}
+    try:
+        state['load_1m'] = os.getloadavg()[0]
+    except (OSError, AttributeError):
+        pass
+    if _LINUX:
+        words = _read_file('/proc/stat').split(b'\n', 1)[0].split()[1:9]
+        ticks = [int(word) for word in words]
+        state['cpu_busy_seconds'] = (sum(ticks) - ticks[3] - ticks[4]) * _TICK
+        lines = dict(line.split(b':', 1) for line in _read_file('/proc/meminfo').splitlines() if b':' in line)
+        state['memory_total_mb'] = int(lines[b'MemTotal'].split()[0]) / 1024.0
+        state['memory_available_mb'] = int(lines[b'MemAvailable'].split()[0]) / 1024.0
+    else:
+        import psutil
+        times, memory = psutil.cpu_times(), psutil.virtual_memory()
+        state['cpu_busy_seconds'] = sum(times) - times.idle
+        state['memory_total_mb'], state['memory_available_mb'] = memory.total / _MIB, memory.available / _MIB
+    return state
+
+
+# ======================================================================================================
+# 15. Reports
+# ======================================================================================================
+
+_EXIT_TIMEOUT, _EXIT_SIGNAL = 124, 128
+
+
+def exit_status_of(result):
+    # type: (Dict[str, Any]) -> int
+    """Return what a command that ran the script exits with, as a shell would show it; 124 after a time limit.
+
+    >>> exit_status_of({'status': 'killed', 'returncode': -9}), exit_status_of({'status': 'timeout', 'returncode': 0})
+    (137, 124)
+    """
+    if result['status'] == 'timeout':
+        return _EXIT_TIMEOUT
+    code = result['returncode']
+    if code is None:
+        return RunnerError.exit_status
+    return _EXIT_SIGNAL - code if code < 0 else code
+
+
+def summary_line(result):
+    # type: (Dict[str, Any]) -> str
+    """Return the one line that ends a run."""
+    metrics = result['metrics']
+    parts = ['%s in %s' % (_verdict(result), format_duration(metrics['execution_time_seconds']))]
+    if metrics['user_time'] is not None:
+        parts.append('cpu ' + format_duration(metrics['user_time'] + metrics['system_time']))
+    if metrics['memory_max_mb'] is not None:
+        parts.append('peak ' + format_mib(metrics['memory_max_mb']))
+    if result['attempt_number'] > 1:
+        parts.append('attempt %d, %s in all' % (result['attempt_number'], format_duration(result['total_seconds'])))
+    count = metrics['num_processes']
+    if count is not None:
+        parts.append('%d process%s' % (count, '' if count == 1 else 'es'))
+    if result['execution_id'] is not None:
+        parts.append('run %d' % result['execution_id'])
+    return ' · '.join(parts)
+
+
+def _verdict(run):
+    # type: (Dict[str, Any]) -> str
+    """Say in a few words how a result or a recorded run ended."""
+    status, cause, evidence = run['status'], run['cause'], run.get('evidence')
+    code = run['returncode'] if 'returncode' in run else run['exit_code']
+    if status == 'success':
+        return 'ok'
+    if status == 'timeout':
+        return 'timed out (%s)' % evidence
+    if status == 'killed' and cause not in ('signal', 'interrupted'):
+        return 'ended: %s (%s)' % (cause.replace('_', ' '), evidence)
+    if cause == 'exit':
+        return 'failed (exit %s)' % code
+    if cause == 'signal':
+        return ('killed by ' if status == 'killed' else 'crashed with ') + str(evidence)
+    if cause == 'interrupted':
+        return 'interrupted (%s)' % evidence
+    return status if not evidence else '%s (%s)' % (status, evidence)
+
+
+def format_value(metric, value):
+    # type: (Metric, Any) -> str
+    """Write the value of a metric with its unit."""
+    if value is None:
+        return '-'
+    if metric.unit == 's':
+        return '%.6g s' % value
+    if metric.unit == 'MiB':
+        return '%.2f MiB' % value
+    if metric.unit == '%':
+        return '%.1f %%' % value
+    if metric.unit == 'bool':
+        return 'yes' if value else 'no'
+    return '%s %s' % (value, metric.unit) if metric.unit in ('bytes', 'lines') else str(value)
+
+
+def format_table(rows, right=()):
+    # type: (Sequence[Sequence[str]], Iterable[int]) -> str
+    """Lay out rows of texts in columns; the columns numbered in `right` are aligned to the right, the last is not padded."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [cell.rjust(width) if i in right else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths))]
+        lines.append('  '.join(cells).rstrip())
+    return '\n'.join(lines)
+
+
+def _local_time(text):
+    # type: (Optional[str]) -> str
+    if not text:
+        return '-'
+    return time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(_parse_time(text) // 1000000))
+
+
+def format_history(runs):
+    # type: (Sequence[Dict[str, Any]]) -> str
+    """Return a table of runs, one line each."""
+    rows = [['run', 'started', 'status', 'duration', 'cpu', 'peak', 'exit', 'script']]
+    for run in runs:
+        metrics = run['metrics']
+        cpu = metrics.get('cpu_avg')
+        rows.append([str(run['id']), _local_time(run['start_time']), run['status'],
+                     format_duration(run['execution_time_seconds']) if run['execution_time_seconds'] is not None else '-',
+                     '-' if cpu is None else '%.0f %%' % cpu,
+                     format_mib(metrics['memory_max_mb']) if 'memory_max_mb' in metrics else '-',
+                     '-' if run['exit_code'] is None else str(run['exit_code']), _printable(_command_of(run))])
+    return format_table(rows, right=(0, 3, 4, 5, 6))
+
+
+def _command_of(run):
+    # type: (Dict[str, Any]) -> str
+    return ' '.join([run['script_path']] + [_quoted(word) for word in run['script_args']])
+
+
+def _quoted(word):
+    # type: (str) -> str
+    return word if word and not set(word) & set(' \t\n\'"\\$`!*?()[]{}|&;<>~#') else "'%s'" % word.replace("'", "'\\''")
+
+
+def _printable(text):
+    # type: (str) -> str
+    """Make control characters visible: a script's output must not steer the terminal of whoever looks at its record."""
+    return ''.join(c if c >= ' ' and c != '\x7f' and not '\x80' <= c < '\xa0' or c == '\t' else '\\x%02x' % ord(c) for c in text)
+
+
+def format_run(run, samples, attempts, artefacts):
+    # type: (Dict[str, Any], Sequence[Dict[str, Any]], Sequence[Dict[str, Any]], Dict[str, str]) -> str
+    """Return everything that is known of a run, for a terminal."""
+    lines = ['run %d: %s' % (run['id'], _verdict(run)), '']
+    facts = [('script', _command_of(run)), ('started', '%s  (%s)' % (_local_time(run['start_time']), run['start_time'])),
+             ('ended', _local_time(run['end_time'])), ('cause', run['cause']), ('evidence', run['evidence']),
+             ('error', run['error_summary']), ('labels', ', '.join('%s=%s' % pair for pair in sorted(run['labels'].items()))),
+             ('host', '%s, user %s, %s' % (run['hostname'], run['username'], run['platform'])),
+             ('python', run['python_version']), ('folder', run['working_dir']),
+             ('git', ' '.join(x for x in (run['git_commit'], run['git_branch']) if x)),
+             ('correlation', run['correlation_id'])]
+    facts += [('warning', warning) for warning in run['warnings']]
+    lines += [format_table([[name, _printable(str(value))] for name, value in facts if value])]
+    if len(attempts) > 1:
+        lines += ['', 'attempts'] + ['  %d: run %d, %s' % (a['attempt_number'], a['id'], _verdict(a)) for a in attempts]
+    lines += ['', format_metrics_of(run['metrics'])]
+    lines += _sample_lines(samples)
+    for name in ('stdout', 'stderr'):
+        tail = run[name + '_tail']
+        if tail:
+            lines += ['', 'end of %s' % name] + ['  ' + _printable(line) for line in tail.splitlines()[-20:]]
+    for name, text in artefacts.items():
+        lines += ['', name] + ['  ' + _printable(line) for line in text.splitlines()]
+    return '\n'.join(lines)
+
+
+def format_metrics_of(metrics):
+    # type: (Dict[str, Any]) -> str
+    """Return the metrics of a run with their source, in registry order, then the script's own."""
+    rows = [['metric', 'value', 'source']]
+    rows += [[m.name, format_value(m, metrics[m.name]), m.source] for m in METRICS.values() if metrics.get(m.name) is not None]
+    rows += [[name, str(value), 'reported'] for name, value in metrics.items() if name not in METRICS]
+    return format_table(rows, right=(1,))
+
+
+def _sample_lines(samples):
+    # type: (Sequence[Dict[str, Any]]) -> List[str]
+    lines = []
+    for name, title in (('cpu_percent', 'cpu'), ('memory_mb', 'memory')):
+        values = [sample[name] for sample in samples if sample[name] is not None]
+        if len(values) > 1:
+            lines.append('%-8s%s  %.1f to %.1f %s' % (title, sparkline(values), min(values), max(values),
+                                                       '%' if title == 'cpu' else 'MiB'))
+    return [''] + lines if lines else []
+
+
+def format_metrics():
+    # type: () -> str
+    """Return the registry of metrics as a table."""
+    rows = [['metric', 'unit', 'better', 'source', 'meaning']]
+    rows += [[m.name, m.unit or '-', m.better or '-', m.source, m.meaning] for m in METRICS.values()]
+    return format_table(rows)
+
+
+def to_json(value):
+    # type: (Any) -> str
+    """Return JSON, indented, with numbers that JSON has no word for (NaN, infinities) as null."""
+    import json
+    return json.dumps(_finite(value), ensure_ascii=False, indent=2, default=str)
+
+
+def _finite(value):
+    # type: (Any) -> Any
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float('inf'), float('-inf'))):
+        return None
+    return value
+
+
+# ======================================================================================================
+# 16. Command line
+# ======================================================================================================
+
+_USAGE = """usage: python -m runner [options] [--] script.py [args...]     run a script, watched and remembered
+       python -m runner [options] -m MODULE [args...]
+       python -m runner VERB ...                             look at what was recorded
+
+"""
+
+
+class _Option(object):
+    """One option: how it is written, read, explained. `read` is None for a switch; `many` collects a list."""
+    __slots__ = ('flag', 'name', 'metavar', 'read', 'help', 'many', 'everywhere', 'env')
+
+    def __init__(self, flag, metavar, read, help, many=False, everywhere=False, env=True):
+        # type: (str, Optional[str], Optional[Callable[[str], Any]], str, bool, bool, bool) -> None
+        self.flag = flag
+        self.name = flag.lstrip('-').replace('-', '_')
+        self.metavar = metavar
+        self.read = read
+        self.help = help
+        self.many = many
+        self.everywhere = everywhere
+        self.env = env and not many
+
+
+def _read_positive_duration(text):
+    # type: (str) -> float
+    seconds = parse_duration(text)
+    if not 0 < seconds < float('inf'):
+        raise UsageError('%r: must be more than 0 seconds' % text)
+    return seconds
+
+
+def _read_size(text):
+    # type: (str) -> int
+    size = parse_size(text)
+    if size <= 0:
+        raise UsageError('%r: must be more than 0 bytes' % text)
+    return size
+
+
+def _read_pair(text):
+    # type: (str) -> Tuple[str, str]
+    key, equals, value = text.partition('=')
+    if not equals or not key or '\0' in text:
+        raise UsageError('%r: not a NAME=VALUE' % text)
+    return key, value
+
+
+def _read_count(text):
+    # type: (str) -> int
+    if not text.isdigit() or int(text) < 1:
+        raise UsageError('%r: not a number of at least 1' % text)
+    return int(text)
+
+
+_OPTIONS = (
+    _Option('--timeout', 'D', _read_positive_duration, 'end the script after this long (90, 1.5s, 5m, 1h30m); exit status 124'),
+    _Option('--grace', 'D', parse_duration, 'time between TERM and KILL when the script is ended (default 10s)'),
+    _Option('--idle-timeout', 'D', _read_positive_duration, 'end the script after so long without output and CPU time; 124'),
+    _Option('--max-memory', 'SIZE', _read_size, 'end the whole tree at once when it uses more memory (500MiB, 2GiB)'),
+    _Option('--max-cpu-time', 'D', _read_positive_duration, 'end the script when its tree has used so much CPU time'),
+    _Option('--max-processes', 'N', _read_count, 'end the whole tree at once when it has more processes'),
+    _Option('--max-output', 'SIZE', _read_size, 'end the script when it has written more'),
+    _Option('--detach-ok', None, None, 'let processes live on that the script leaves behind, and the script when we are killed'),
+    _Option('--hang-stack', None, None, 'at a time limit a Python script prints its stacks (by SIGABRT, not TERM)'),
+    _Option('--retry', 'N', _read_count, 'try a failed run up to N more times'),
+    _Option('--retry-strategy', 'S', str, 'how the delay grows: %s (default exponential)' % ', '.join(RetryStrategy.ALL)),
+    _Option('--retry-delay', 'D', parse_duration, 'delay before the second attempt (default 1s)'),
+    _Option('--retry-max-delay', 'D', parse_duration, 'longest delay (default 1m)'),
+    _Option('--retry-on', 'CODES', parse_reasons, 'try again only after these exit codes and causes: 75,timeout'),
+    _Option('--skip-on', 'CODES', parse_reasons, 'never try again after these'),
+    _Option('--lock', 'NAME', str, 'only one run at a time holds this lock; another exits 75'),
+    _Option('--lock-wait', 'D', parse_duration, 'how long to wait for the lock (default 0)'),
+    _Option('--log-file', 'FILE', str, 'append events as JSON lines'),
+    _Option('--env-file', 'FILE', str, 'set variables for the script from a dotenv file (repeatable)', many=True),
+    _Option('--monitor-interval', 'D', _read_positive_duration, 'time between two samples (default 0.1)'),
+    _Option('--history-db', 'FILE', str, 'where runs are recorded', everywhere=True),
+    _Option('--no-history', None, None, 'keep no record of this run'),
+    _Option('--label', 'K=V', _read_pair, 'keep a label with the run (repeatable)', many=True),
+    _Option('--json-output', 'FILE', str, 'write the result as JSON'),
+    _Option('--env', 'K=V', _read_pair, 'set a variable for the script (repeatable)', many=True),
+    _Option('--cwd', 'DIR', str, 'run the script in this folder (other paths stay relative to yours)', env=False),
+    _Option('--python', 'EXE', str, 'interpreter for .py scripts and -m (default: the one that runs this)'),
+    _Option('--dry-run', None, None, 'show what would be run, and run nothing', env=False),
+    _Option('--quiet', None, None, 'no summary line; losses are still told', everywhere=True),
+    _Option('--verbose', None, None, 'show every metric at the end', everywhere=True),
+)
+_BY_FLAG = {option.flag: option for option in _OPTIONS}
+
+
+class _Words(object):
+    """The words of a command line, cut up: options before the first other word, what that word is, and the rest."""
+    __slots__ = ('options', 'verb', 'script', 'module', 'rest', 'shown')
+
+    def __init__(self):
+        # type: () -> None
+        self.options = {}  # type: Dict[str, Any]
+        self.verb = self.script = self.shown = None  # type: Optional[str]
+        self.module = False
+        self.rest = []  # type: List[str]
+
+
+def parse_command_line(words, verbs=True):
+    # type: (Sequence[str], bool) -> _Words
+    """Cut a command line at its script: every word after the script is the script's, untouched.
+
+    Written by hand since argparse costs 6 ms before the script starts, and eats a '--'. Raises UsageError.
+    """
+    found, rest = _Words(), list(words)
+    while rest:
+        word = rest.pop(0)
+        if word == '--':
+            verbs = False
+            break
+        if word == '-m':
+            found.module = True
+            if not rest:
+                raise UsageError('-m: no module; write for example python -m runner -m package.module')
+            break
+        if word in ('--help', '-h', '--version'):
+            found.shown = word
+            return found
+        if not word.startswith('-') or word == '-':
+            rest.insert(0, word)
+            break
+        _take_option(found.options, word, rest)
+    if rest and verbs and not found.module and rest[0] in _VERBS:
+        found.verb = rest.pop(0)
+        if found.verb == 'run':
+            return _parse_run_verb(found, rest)
+    elif rest:
+        found.script = rest.pop(0)
+    found.rest = rest
+    return found
+
+
+def _parse_run_verb(found, rest):
+    # type: (_Words, List[str]) -> _Words
+    """`run` is the verb that is implied: more options may follow, and then a script, whatever its name."""
+    more = parse_command_line(rest, verbs=False)
+    for name, value in more.options.items():
+        found.options[name] = found.options.get(name, []) + value if isinstance(value, list) else value
+    more.options = found.options
+    return more
+
+
+def _take_option(options, word, rest):
+    # type: (Dict[str, Any], str, List[str]) -> None
+    """Read one option and, where it has one, its value."""
+    flag, equals, value = word.partition('=')
+    option = _BY_FLAG.get(flag)
+    if option is None:
+        raise UsageError('%s: no such option%s (python -m runner --help lists them)' % (flag, suggest(flag, _BY_FLAG)))
+    if option.read is None:
+        if equals:
+            raise UsageError('%s: this option takes no value' % word)
+        options[option.name] = True
+        return
+    if not equals:
+        if not rest:
+            raise UsageError('%s: its value is missing; write %s %s' % (flag, flag, option.metavar))
+        value = rest.pop(0)
+    value = _read_option(option, value, flag)
+    if option.many:
+        options.setdefault(option.name, []).append(value)
+    else:
+        options[option.name] = value
+
+
+def _read_option(option, text, origin):
+    # type: (_Option, str, str) -> Any
+    try:
+        return option.read(text) if option.read else text.lower() not in ('', '0', 'false', 'no', 'off')
+    except UsageError as error:
+        raise UsageError('%s %s' % (origin, error))
+
+
+def _settings(options, verb=False):
+    # type: (Dict[str, Any], bool) -> Dict[str, Any]
+    """Fill in from the environment (SCRIPT_RUNNER_TIMEOUT, …) what no flag gave."""
+    full = dict(options)
+    for option in _OPTIONS:
+        name = 'SCRIPT_RUNNER_' + option.name.upper()
+        if option.env and option.name not in full and os.environ.get(name) and (option.everywhere or not verb):
+            full[option.name] = _read_option(option, os.environ[name], name)
+    return full
+
+
+def _say(text):
+    # type: (str) -> None
+    """Write our own words to stderr, whatever its encoding; that nobody listens is no trouble of the script's."""
+    encoding = getattr(sys.stderr, 'encoding', None) or 'utf-8'
+    try:
+        'ü·…'.encode(encoding)
+    except (UnicodeError, LookupError):
+        text = text.replace('·', '-').replace('…', '...')
+    data = ''.join('runner: %s\n' % line for line in text.split('\n')).encode(encoding, 'backslashreplace')
+    try:
+        _write_all(2, data)
+    except OSError:
+        pass
+
+
+def _print(text):
+    # type: (str) -> None
+    """Write the answer of a verb to stdout."""
+    if sys.stdout is None:
+        return
+    encoding = getattr(sys.stdout, 'encoding', None) or 'utf-8'
+    sys.stdout.write((text + '\n').encode(encoding, 'replace').decode(encoding))
+
+
+def _run_command(words, program):
+    # type: (_Words, bool) -> int
+    """Run a script as told; `program`: this process exists for nothing else, so it may take signals and adopt orphans."""
+    options = _settings(words.options)
+    script = words.script
+    if script is None:
+        raise UsageError('no script given; write python -m runner job.py (python -m runner --help)')
+    runner = ScriptRunner(
+        script, words.rest, timeout=options.get('timeout'), grace=options.get('grace', 10.0), module=words.module,
+        history_db=options.get('history_db'), enable_history=not options.get('no_history'), working_dir=options.get('cwd'),
+        env_vars=_variables_for_script(options), python=options.get('python'), labels=dict(options.get('label', ())),
+        limits=Limits(options.get('max_memory'), options.get('max_cpu_time'), options.get('max_processes'),
+                      options.get('max_output'), options.get('idle_timeout')),
+        detach_ok=options.get('detach_ok', False), hang_stack=options.get('hang_stack', False), lock=options.get('lock'),
+        lock_wait=options.get('lock_wait', 0.0),
+        log_file=options.get('log_file'))
+    runner.monitor_interval = options.get('monitor_interval', 0.1)
+    runner.retry_config = _retry_config(options)
+    if options.get('dry_run'):
+        _print(to_json(runner.get_execution_plan()))
+        return 0
+    runner._sinks = (1, 2)
+    if program and _can_own_process():
+        sys.setswitchinterval(0.0005)              # the end of the script must not wait 5 ms for another thread of ours
+        runner._attempt_form = _OwnAttempt
+    if not options.get('quiet'):
+        runner._on_retry = lambda failed, delay: _say('attempt %d %s; trying again in %s' % (
+            failed['attempt_number'], _verdict(failed), format_duration(delay)))
+    result = runner.run_script()
+    _report_run(result, options)
+    return exit_status_of(result)
+
+
+def _retry_config(options):
+    # type: (Dict[str, Any]) -> Optional[RetryConfig]
+    """Return what the --retry options ask for; None where nothing is retried."""
+    given = [name for name in ('retry_strategy', 'retry_delay', 'retry_max_delay', 'retry_on', 'skip_on') if name in options]
+    if 'retry' not in options:
+        if given:
+            raise UsageError('--%s: says how to retry, but not that; add --retry N' % given[0].replace('_', '-'))
+        return None
+    return RetryConfig(options.get('retry_strategy', RetryStrategy.EXPONENTIAL), max_attempts=options['retry'] + 1,
+                       base_delay=options.get('retry_delay', 1.0), max_delay=options.get('retry_max_delay', 60.0),
+                       retry_on=options.get('retry_on', ()), skip_on=options.get('skip_on', ()))
+
+
+def _variables_for_script(options):
+    # type: (Dict[str, Any]) -> Dict[str, str]
+    """Return what --env-file and --env set, the latter being stronger."""
+    variables = {}  # type: Dict[str, str]
+    for path in options.get('env_file', ()):
+        try:
+            with open(path, encoding='utf-8') as file:
+                text = file.read()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError('%s: cannot be read: %s' % (path, error))
+        variables.update(parse_env_file(text, path, dict(os.environ, **variables)))
+    variables.update(options.get('env', ()))
+    return variables
+
+
+def _can_own_process():
+    # type: () -> bool
+    if not _Inbox.is_possible():
+        return False
+    try:
+        import fcntl  # noqa: F401
+        return True
+    except ImportError:
+        return False
+
+
+def _report_run(result, options):
+    # type: (Dict[str, Any], Dict[str, Any]) -> None
+    for warning in result['warnings']:
+        _say(warning)
+    if options.get('verbose'):
+        _say(format_metrics_of(result['metrics']))
+    if options.get('json_output'):
+        try:
+            write_atomically(options['json_output'], to_json(result).encode('utf-8', 'replace'))
+        except OSError as error:
+            _say('%s: result not written: %s' % (options['json_output'], error.strerror))
+    if not options.get('quiet'):
+        _say(summary_line(result))
+
+
+def _manager_for_reading(options):
+    # type: (Dict[str, Any]) -> HistoryManager
+    """Return the history that a verb shall read; raises HistoryError when there is none."""
+    manager = HistoryManager(options.get('history_db'))
+    if not os.path.exists(manager.db_path):
+        raise HistoryError('%s: no history yet; run a script with python -m runner job.py, or name another file with '
+                           '--history-db' % manager.db_path)
+    if not _is_readable_only(manager.db_path):
+        manager.tidy(lambda run_id, correlation: _end_lost(run_id, correlation, _say))
+    return manager
+
+
+def _script_in_history(manager, script):
+    # type: (HistoryManager, str) -> str
+    """Return the recorded path of a script named by the user; raises UsageError with the nearest ones."""
+    known = manager.get_scripts()
+    for candidate in (_canonical(script), '-m ' + script):
+        if candidate in known:
+            return candidate
+    same_name = [path for path in known if os.path.basename(path) == script]
+    if len(same_name) == 1:
+        return same_name[0]
+    raise UsageError('%s: no run of it in the history%s' % (script, suggest(os.path.basename(script), [
+        os.path.basename(path) for path in known])))
+
+
+def _find_run(manager, word):
+    # type: (HistoryManager, str) -> Dict[str, Any]
+    """Return the run that a user names by its number or as 'last'."""
+    if word == 'last':
+        number = manager.get_last_id()
+        if number is None:
+            raise UsageError('last: there is no run in %s' % manager.db_path)
+    elif word.isdigit():
+        number = int(word)
+    else:
+        raise UsageError("%r: not a run; give its number, or 'last'" % word)
+    run = manager.get_execution(number)
+    if run is None:
+        raise UsageError('%s: no such run in %s (python -m runner history lists them)' % (word, manager.db_path))
+    return run
+
+
+def _history_verb(arguments, options):
+    # type: (Any, Dict[str, Any]) -> int
+    with _manager_for_reading(options) as manager:
+        script = _script_in_history(manager, arguments.script) if arguments.script else None
+        days = arguments.since / 86400.0 if arguments.since is not None else None
+        runs = manager.get_execution_history(script, limit=arguments.limit, days=days)
+    _print(to_json(runs) if arguments.json else format_history(runs) if runs else 'no runs')
+    return 0
+
+
+def _show_verb(arguments, options):
+    # type: (Any, Dict[str, Any]) -> int
+    with _manager_for_reading(options) as manager:
+        run = _find_run(manager, arguments.run)
+        samples = manager.get_samples(run['id'])
+        attempts = manager.get_attempts(run['correlation_id'])
+        artefacts = manager.get_artefacts(run['id'])
+    if arguments.json:
+        _print(to_json(dict(run, samples=samples, attempts=[a['id'] for a in attempts], artefacts=artefacts)))
+    else:
+        _print(format_run(run, samples, attempts, artefacts))
+    return 0
+
+
+def _metrics_verb(arguments, options):
+    # type: (Any, Dict[str, Any]) -> int
+    if arguments.json:
+        _print(to_json([{name: getattr(m, name) for name in ('name', 'unit', 'better', 'source', 'meaning')}
+                        for m in METRICS.values()]))
+    else:
+        _print(format_metrics())
+    return 0
+
+
+def _prune_verb(arguments, options):
+    # type: (Any, Dict[str, Any]) -> int
+    days = arguments.older_than / 86400.0
+    with _manager_for_reading(options) as manager:
+        count = manager.count_older_than(days) if arguments.dry_run else manager.cleanup_old_data(days)
+    if not options.get('quiet'):
+        _print('%s %d run%s' % ('would delete' if arguments.dry_run else 'deleted', count, '' if count == 1 else 's'))
+    return 0
+
+
+def _doctor_verb(arguments, options):
+    # type: (Any, Dict[str, Any]) -> int
+    rows = [(name, answer, fine) for check in (_examine_platform, _examine_watching, _examine_history)
+            for name, answer, fine in check(options)]
+    if arguments.json:
+        _print(to_json([{'check': name, 'answer': answer, 'ok': fine} for name, answer, fine in rows]))
+    else:
+        _print(format_table([['ok' if fine else 'LOOK', name, answer] for name, answer, fine in rows]))
+    return 0 if all(fine for _, _, fine in rows) else 1
+
+
+def _examine_platform(options):
+    # type: (Dict[str, Any]) -> List[Tuple[str, str, bool]]
+    found = [('version', 'runner %s, %s %s' % (__version__, sys.implementation.name, sys.version.split()[0]), True),
+             ('platform', _host_facts()['platform'], True)]
+    for name, need in (('psutil', 'needed where there is no /proc'), ('yaml', 'needed for settings files'),
+                       ('requests', 'needed for Slack and webhooks')):
+        try:
+            module = __import__(name)
+            found.append((name, 'version %s' % getattr(module, '__version__', '?'), True))
+        except ImportError:
+            found.append((name, 'not installed (%s); pip install %s' % (need, {'yaml': 'PyYAML'}.get(name, name)),
+                          name != 'psutil' or _LINUX))
+    return found
+
+
+def _examine_watching(options):
+    # type: (Dict[str, Any]) -> List[Tuple[str, str, bool]]
+    sampler_class = choose_sampler()
+    sampler = sampler_class(os.getpid())
+    sampler.SLOW_EVERY = 0.0                # every sample with all its parts, as at ten a second
+    costs = []
+    for _ in range(200):
+        before = time.perf_counter()
+        sampler.sample()
+        costs.append(time.perf_counter() - before)
+    sampler.close()
+    found = [('sampler', '%s, %.1f µs per sample of this process (median of 200)' % (
+        sampler_class.__name__, sorted(costs)[100] * 1e6), True)]
+    if _LINUX:
+        task = '/proc/self/task/%d/children' % os.getpid()
+        found.append(('children', 'listed by the kernel' if os.path.exists(task) else 'found by scanning /proc (slower)', True))
+        found.append(('own process', 'signals, orphans and terminal are taken over' if _can_own_process() else
+                      'not possible here: the script is run as a guest', True))
+        group = _MemoryGroup.make(1 << 30)
+        found.append(('memory limit', 'kept by the kernel (control group) and a watchdog' if group else
+                      'kept by a watchdog (no control group may be made here)', True))
+        if group is not None:
+            group.remove()
+        try:
+            _libc('prctl', 37, b'\0' * 8, 0, 0, 0)          # PR_GET_CHILD_SUBREAPER: can it be called?
+            found.append(('subreaper', 'orphans of a script are adopted and counted', True))
+        except (OSError, ImportError, AttributeError) as error:
+            found.append(('subreaper', 'not available (%s): orphans are not counted' % error, False))
+    return found
+
+
+def _examine_history(options):
+    # type: (Dict[str, Any]) -> List[Tuple[str, str, bool]]
+    manager = HistoryManager(options.get('history_db'))
+    waiting = manager.count_spooled()
+    found = [('spool', '%d record(s) waiting' % waiting if waiting else 'empty', not waiting)]
+    if not os.path.exists(manager.db_path):
+        return [('history', '%s: none yet' % manager.db_path, True)] + found
+    try:
+        stats = manager.get_database_stats()
+        trouble = manager.check_integrity()
+        manager.close()
+    except RunnerError as error:
+        return [('history', str(error), False)] + found
+    return [('history', '%s: %d runs, %s, schema %d%s' % (
+        manager.db_path, stats['runs'], format_mib(stats['size_bytes'] / _MIB), stats['schema_version'],
+        ', read-only' if _is_readable_only(manager.db_path) else ''), True),
+        ('integrity', '; '.join(trouble) or 'sound', not trouble)] + found
+
+
+_VERBS = {
+    'run': ('run a script (this is what happens without a verb)', None),
+    'history': ('list recorded runs, newest first', _history_verb),
+    'show': ('show one run in full', _show_verb),
+    'metrics': ('list every metric, with unit, source and meaning', _metrics_verb),
+    'prune': ('delete old runs', _prune_verb),
+    'doctor': ('examine this machine and the history', _doctor_verb),
+}  # type: Dict[str, Tuple[str, Any]]
+
+
+def _argument_type(read):
+    # type: (Callable[[str], Any]) -> Callable[[str], Any]
+    """Let argparse report our sentence."""
+    def convert(text):
+        # type: (str) -> Any
+        import argparse
+        try:
+            return read(text)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error))
+    return convert
+
+
+def build_verb_parser(verb):
+    # type: (str) -> Any
+    """Return the argparse parser of one verb; an error of its user raises UsageError."""
+    import argparse
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message):
+            # type: (str) -> Any
+            raise UsageError('%s: %s (python -m runner %s --help)' % (verb, message, verb))
+
+    parser = Parser(prog='python -m runner ' + verb, description=_VERBS[verb][0] + '.', allow_abbrev=False)
+    if verb == 'history':
+        parser.add_argument('script', nargs='?', metavar='SCRIPT', help='only runs of this script')
+        parser.add_argument('--since', metavar='D', type=_argument_type(_read_positive_duration),
+                            help='only runs of the last 7d, 12h, …')
+        parser.add_argument('--limit', metavar='N', type=_argument_type(_read_count), default=20,
+                            help='at most N runs (default 20)')
+    elif verb == 'show':
+        parser.add_argument('run', metavar='RUN', help="the number of a run, or 'last'")
+    elif verb == 'prune':
+        parser.add_argument('--older-than', metavar='D', required=True, type=_argument_type(_read_positive_duration),
+                            help='delete runs that started longer ago than 90d, …')
+        parser.add_argument('--dry-run', action='store_true', help='only say how many')
+    if verb != 'prune':
+        parser.add_argument('--json', action='store_true', help='print JSON')
+    for option in _OPTIONS:
+        if option.everywhere and option.read is None:
+            parser.add_argument(option.flag, action='store_true', default=argparse.SUPPRESS, help=option.help)
+        elif option.everywhere:
+            parser.add_argument(option.flag, metavar=option.metavar, type=_argument_type(option.read or str),
+                                default=argparse.SUPPRESS, help=option.help)
+    return parser
+
+
+def _verb_command(words):
+    # type: (_Words) -> int
+    verb = words.verb or ''
+    for option in _OPTIONS:
+        if option.name in words.options and not option.everywhere:
+            raise UsageError('%s: an option of a run, not of %r' % (option.flag, verb))
+    arguments = build_verb_parser(verb).parse_args(words.rest)
+    options = dict(words.options)
+    options.update((option.name, getattr(arguments, option.name)) for option in _OPTIONS
+                   if option.everywhere and hasattr(arguments, option.name))
+    return _VERBS[verb][1](arguments, _settings(options, verb=True))
+
+
+def help_text():
+    # type: () -> str
+    """Return what --help prints."""
+    options = [['  %s%s' % (o.flag, ' ' + o.metavar if o.metavar else ''), o.help] for o in _OPTIONS]
+    options += [['  --version', 'print the version'], ['  --help', 'print this']]
+    verbs = [['  ' + verb, text] for verb, (text, _) in _VERBS.items()]
+    return '%soptions (each also as SCRIPT_RUNNER_TIMEOUT, … in the environment, unless repeatable):\n%s\n\nverbs:\n%s\n' % (
+        _USAGE, format_table(options), format_table(verbs))
+
+
+def main(argv=None):
+    # type: (Optional[Sequence[str]]) -> int
+    """Run the command line with the given words (default: sys.argv[1:]) and return the exit status.
+
+    Called from other code it behaves as a guest: no signal handler, no subreaper. Errors that are the user's to mend are
+    printed as one sentence on stderr; anything else rises.
+    """
+    return _main(sys.argv[1:] if argv is None else argv, program=False)
+
+
+def _main(argv, program):
+    # type: (Sequence[str], bool) -> int
+    try:
+        words = parse_command_line(argv)
+        if words.shown == '--version':
+            _print('python-script-runner %s' % __version__)
+        elif words.shown:
+            _print(help_text())
+        elif words.verb:
+            return _verb_command(words)
+        else:
+            return _run_command(words, program)
+        return 0
+    except RunnerError as error:
+        _say(str(error))
+        return error.exit_status
+    except BrokenPipeError:                        # python -m runner history | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return _EXIT_SIGNAL + 13
+
+
+def console_main():
+    # type: () -> None
+    """Be the program: what `python -m runner` and the console script call. Never returns."""
+    _forget_start_folder()
+    _fill_standard_streams()
+    try:
+        status = _main(sys.argv[1:], program=True)
+    except KeyboardInterrupt:
+        status = _EXIT_SIGNAL + _SIGINT
+    except SystemExit as stop:                     # argparse after --help
+        status = stop.code if isinstance(stop.code, int) else 0
+    except BaseException:
+        import traceback
+        traceback.print_exc()
+        status = RunnerError.exit_status
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError):                  # nobody reads any more
+        pass
+    os._exit(status)                               # no time is spent on taking down an interpreter that did its work
+
+
+def _fill_standard_streams():
+    # type: () -> None
+    """Put /dev/null where one of descriptors 0 to 2 is closed, so that no pipe of ours lands there; the script gets it closed."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            _CLOSED_STREAMS.add(number)
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+
+
+def _forget_start_folder():
+    # type: () -> None
+    """Drop the sys.path entry that -m added: a json.py beside the user's script is none of our business."""
+    if __name__ == '__main__' and __spec__ is not None and not getattr(sys.flags, 'safe_path', False) \
+            and not sys.flags.isolated and sys.path:
+        del sys.path[0]
+
+
+if __name__ == '__main__':
+    console_main()
