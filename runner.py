@@ -5896,14 +5896,43 @@ def _examine_history(options):
         ('integrity', '; '.join(trouble) or 'sound', not trouble)] + found
 
 
+class _Verb(object):
+    """One verb: what --help says of it, what carries it out, and its arguments as (names, keywords) of argparse's add_argument.
+
+    `json` gives it --json as well. A `type` among the keywords may raise UsageError.
+    """
+    __slots__ = ('help', 'carry_out', 'arguments', 'json')
+
+    def __init__(self, help, carry_out, arguments=(), json=True):
+        # type: (str, Any, Sequence[Tuple[Tuple[str, ...], Dict[str, Any]]], bool) -> None
+        self.help = help
+        self.carry_out = carry_out
+        self.arguments = arguments
+        self.json = json
+
+
+def _argument(*names, **keywords):
+    # type: (*str, **Any) -> Tuple[Tuple[str, ...], Dict[str, Any]]
+    return names, keywords
+
+
+_RUN_ARGUMENT = _argument('run', metavar='RUN', help="the number of a run, or 'last'")
+_SCRIPT_ARGUMENT = _argument('script', nargs='?', metavar='SCRIPT', help='only runs of this script')
+_SINCE_ARGUMENT = _argument('--since', metavar='D', type=_read_positive_duration, help='only runs of the last 7d, 12h, …')
+
 _VERBS = {
-    'run': ('run a script (this is what happens without a verb)', None),
-    'history': ('list recorded runs, newest first', _history_verb),
-    'show': ('show one run in full', _show_verb),
-    'metrics': ('list every metric, with unit, source and meaning', _metrics_verb),
-    'prune': ('delete old runs', _prune_verb),
-    'doctor': ('examine this machine and the history', _doctor_verb),
-}  # type: Dict[str, Tuple[str, Any]]
+    'run': _Verb('run a script (this is what happens without a verb)', None),
+    'history': _Verb('list recorded runs, newest first', _history_verb, (
+        _SCRIPT_ARGUMENT, _SINCE_ARGUMENT,
+        _argument('--limit', metavar='N', type=_read_count, default=20, help='at most N runs (default 20)'))),
+    'show': _Verb('show one run in full', _show_verb, (_RUN_ARGUMENT,)),
+    'metrics': _Verb('list every metric, with unit, source and meaning', _metrics_verb),
+    'prune': _Verb('delete old runs', _prune_verb, (
+        _argument('--older-than', metavar='D', required=True, type=_read_positive_duration,
+                  help='delete runs that started longer ago than 90d, …'),
+        _argument('--dry-run', action='store_true', help='only say how many')), json=False),
+    'doctor': _Verb('examine this machine and the history', _doctor_verb),
+}  # type: Dict[str, _Verb]
 
 
 def _argument_type(read):
@@ -5929,20 +5958,12 @@ def build_verb_parser(verb):
             # type: (str) -> Any
             raise UsageError('%s: %s (python -m runner %s --help)' % (verb, message, verb))
 
-    parser = Parser(prog='python -m runner ' + verb, description=_VERBS[verb][0] + '.', allow_abbrev=False)
-    if verb == 'history':
-        parser.add_argument('script', nargs='?', metavar='SCRIPT', help='only runs of this script')
-        parser.add_argument('--since', metavar='D', type=_argument_type(_read_positive_duration),
-                            help='only runs of the last 7d, 12h, …')
-        parser.add_argument('--limit', metavar='N', type=_argument_type(_read_count), default=20,
-                            help='at most N runs (default 20)')
-    elif verb == 'show':
-        parser.add_argument('run', metavar='RUN', help="the number of a run, or 'last'")
-    elif verb == 'prune':
-        parser.add_argument('--older-than', metavar='D', required=True, type=_argument_type(_read_positive_duration),
-                            help='delete runs that started longer ago than 90d, …')
-        parser.add_argument('--dry-run', action='store_true', help='only say how many')
-    if verb != 'prune':
+    parser = Parser(prog='python -m runner ' + verb, description=_VERBS[verb].help + '.', allow_abbrev=False)
+    for names, keywords in _VERBS[verb].arguments:
+        if 'type' in keywords:
+            keywords = dict(keywords, type=_argument_type(keywords['type']))
+        parser.add_argument(*names, **keywords)
+    if _VERBS[verb].json:
         parser.add_argument('--json', action='store_true', help='print JSON')
     for option in _OPTIONS:
         if option.everywhere and option.read is None:
@@ -5963,7 +5984,7 @@ def _verb_command(words):
     options = dict(words.options)
     options.update((option.name, getattr(arguments, option.name)) for option in _OPTIONS
                    if option.everywhere and hasattr(arguments, option.name))
-    return _VERBS[verb][1](arguments, _settings(options, verb=True))
+    return _VERBS[verb].carry_out(arguments, _settings(options, verb=True))
 
 
 def help_text():
@@ -5971,7 +5992,7 @@ def help_text():
     """Return what --help prints."""
     options = [['  %s%s' % (o.flag, ' ' + o.metavar if o.metavar else ''), o.help] for o in _OPTIONS]
     options += [['  --version', 'print the version'], ['  --help', 'print this']]
-    verbs = [['  ' + verb, text] for verb, (text, _) in _VERBS.items()]
+    verbs = [['  ' + name, verb.help] for name, verb in _VERBS.items()]
     return '%soptions (each also as SCRIPT_RUNNER_TIMEOUT, … in the environment, unless repeatable):\n%s\n\nverbs:\n%s\n' % (
         _USAGE, format_table(options), format_table(verbs))
 
