@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-# Started in the background by a shell, we have these ignored, and so would every script have that is started here.
-for _name in ('SIGINT', 'SIGQUIT'):
+# Started in the background by a shell, or under nohup, we have these ignored, and so would every script have that is started here.
+for _name in ('SIGINT', 'SIGQUIT', 'SIGHUP'):
     if hasattr(signal, _name) and signal.getsignal(getattr(signal, _name)) == signal.SIG_IGN:
         signal.signal(getattr(signal, _name), signal.default_int_handler if _name == 'SIGINT' else signal.SIG_DFL)
 
