@@ -40,7 +40,7 @@ run: $(VENV)/.runtime  ## Run SCRIPT with ARGS under the runner, in a fresh envi
 	exit $$status
 
 test: $(VENV)/.dev  ## Run every test; the reasons of skipped ones are printed.
-	@$(WITHOUT_MAKE) $(BIN)/python -m pytest -ra $(ARGS)
+	@$(WITHOUT_MAKE) RUNNER_TEST_THOROUGH=1 $(BIN)/python -m pytest -ra $(ARGS)
 
 portable: $(VENV)/.dev  ## Run every test as on another platform: fcntl, pty, resource, termios blocked, the psutil sampler forced.
 	@$(WITHOUT_MAKE) RUNNER_TEST_PORTABLE=1 $(BIN)/python -m pytest -q -r fE $(ARGS)

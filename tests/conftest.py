@@ -48,6 +48,8 @@ import runner  # noqa: E402
 
 # Tolerances, in one place; wider where the machine is shared.
 ON_CI = bool(os.environ.get('CI'))
+#: Set by `make test`: the large versions of what other interpreters try on less (many seeds, many texts).
+THOROUGH = os.environ.get('RUNNER_TEST_THOROUGH') == '1'
 CPU_TOLERANCE = 0.03
 PEAK_TOLERANCE = 0.05
 PATIENCE = 60.0 if ON_CI else 30.0
