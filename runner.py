@@ -896,13 +896,14 @@ class ProcSampler(object):
         is_slow = now >= self._slow_due
         pages = threads = fds = count = 0
         fresh = ended = self._kin_gained = 0.0
-        for process in list(self._watched.values()):
+        for pid, process in list(self._watched.items()):
             try:
                 fields = _stat_fields(os.pread(process.stat_fd, 1024, 0))
                 if fields[0] == b'X':
                     raise ProcessLookupError
             except OSError:                               # reaped since the last look
-                ended += process.cpu + process.kin_cpu
+                if pid != self.root:                      # whose parent is not watched
+                    ended += process.cpu + process.kin_cpu
                 self._forget(process)
                 continue
             fresh += self._cpu_since(process, fields)
@@ -1078,6 +1079,7 @@ class PsutilSampler(object):
         # type: () -> Optional[Tuple[float, float, int, int, int, Optional[float], Optional[float]]]
         """Look at every process of the tree once; see the top of this section for what comes back."""
         self._search()
+        self.children_ended = False
         memory = 0.0
         threads = fds = count = 0
         read = written = None  # type: Optional[float]
@@ -1102,7 +1104,7 @@ class PsutilSampler(object):
                         written = (written or 0.0) + io.write_bytes / _MIB
             except self._psutil.NoSuchProcess:
                 del self._known[key]
-                self.children_ended = True
+                self.children_ended |= key[0] != self.root
             except self._psutil.AccessDenied:
                 continue
         if not count:
@@ -2637,7 +2639,8 @@ class _GuestAttempt(Attempt):
 
     def _next_event(self, patience):
         # type: (Optional[float]) -> None
-        self._bell.acquire(True, -1 if patience is None else patience)
+        # Python misses a Ctrl-C that comes just before the wait begins: at most a second is waited at a time.
+        self._bell.acquire(True, 1.0 if patience is None else min(patience, 1.0))
         if self._waited is not None and self.ended is None:
             self._note_end(*self._waited)
 

@@ -119,8 +119,8 @@ def test_many_lines_arrive_in_order_without_staircase(screen):
 def test_the_terminal_is_restored_after_every_end(screen, place, end):
     """Whatever ends the run, the terminal is set as before."""
     pid_file = os.path.join(place.folder, 'pid')
-    code = 'import os, sys, time; f = open(%r, "w"); f.write("%%d\\n" %% os.getpid()); f.close(); print("ready", flush=True); time.sleep(%s)' % (
-        pid_file, 0 if end == 'exit' else 600)
+    code = ('import os, sys, time\nf = open(%r, "w"); f.write("%%d\\n" %% os.getpid()); f.close(); print("ready", flush=True)\n'
+            'while %r: time.sleep(0.1)' % (pid_file, end != 'exit'))       # one long sleep may miss a signal just before it
     words = [sys.executable, '-c', code]
     if end == 'missing':
         words = ['nowhere.py']

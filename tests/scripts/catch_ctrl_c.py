@@ -7,7 +7,8 @@ if len(sys.argv) > 1:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 try:
     print('ready', flush=True)
-    time.sleep(600)
+    while True:                 # a signal just before one long sleep would be heard only after it
+        time.sleep(0.1)
 except KeyboardInterrupt:
     print('cleaned up', flush=True)
     sys.exit(7)
