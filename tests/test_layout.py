@@ -29,15 +29,14 @@ TREE = ast.parse(SOURCE)
 BANNER = re.compile(r'^# ={90,}\n# (\d+)\. (.+)\n# ={90,}$', re.M)
 
 
-def banners():
-    """Return [(line, number, title)] of the banners."""
-    return [(SOURCE.count('\n', 0, m.start()) + 2, int(m.group(1)), m.group(2)) for m in BANNER.finditer(SOURCE)]
+#: (line, number, title) of each banner.
+BANNERS = [(SOURCE.count('\n', 0, m.start()) + 2, int(m.group(1)), m.group(2)) for m in BANNER.finditer(SOURCE)]
 
 
 def section_of(line):
     """Return the number of the section that holds a line; 0 before the first."""
     number = 0
-    for start, candidate, _ in banners():
+    for start, candidate, _ in BANNERS:
         if start <= line:
             number = candidate
     return number
@@ -59,7 +58,7 @@ def top_level_names():
 
 def test_banners_match_the_table():
     """Each section has a banner, in order, with the title of the table."""
-    assert [(number, title) for _, number, title in banners()] == [(n, SECTIONS[n][0]) for n in sorted(SECTIONS)]
+    assert [(number, title) for _, number, title in BANNERS] == [(n, SECTIONS[n][0]) for n in sorted(SECTIONS)]
 
 
 def test_contents_page_matches_the_banners():
