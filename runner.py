@@ -3464,7 +3464,7 @@ def parse_reasons(text):
 # ======================================================================================================
 
 _APPLICATION_ID = 0x53524E38           # 'SRN8', in the header of every file of ours (sqlite.org/fileformat.html, 1.3)
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _TAIL_BYTES = 16384                    # of each stream, kept with the run
 _WAIT_AT_END = 2.0                     # seconds that a run waits for its own last write; then the record is spooled
 _LOST_AFTER = 86400.0                  # seconds without a write after which an unprovable running row is lost
@@ -3526,6 +3526,14 @@ CREATE TABLE artefacts (
     content TEXT NOT NULL,
     PRIMARY KEY (execution_id, name)
 ) WITHOUT ROWID;
+""",
+    """
+CREATE TABLE baseline (
+    script_id INTEGER PRIMARY KEY REFERENCES script (id) ON DELETE CASCADE,
+    execution_id INTEGER NOT NULL,
+    set_time INTEGER NOT NULL,
+    metrics TEXT NOT NULL
+);
 """,
 )
 
@@ -3943,7 +3951,7 @@ class HistoryManager(object):
         cutoff = int((time.time() - days * 86400.0) * 1000000)
         with _Writing(self) as connection:
             count = connection.execute("DELETE FROM run WHERE start_time < ? AND status <> 'running'", (cutoff,)).rowcount
-            connection.execute('DELETE FROM script WHERE id NOT IN (SELECT script_id FROM run)')
+            connection.execute('DELETE FROM script WHERE id NOT IN (SELECT script_id FROM run UNION SELECT script_id FROM baseline)')
             connection.execute('DELETE FROM context WHERE id NOT IN (SELECT context_id FROM run)')
         with self.get_connection() as connection:
             connection.executescript('PRAGMA incremental_vacuum')      # execute() would stop after the first page
@@ -3955,6 +3963,34 @@ class HistoryManager(object):
         """Return how many runs `cleanup_old_data` would delete."""
         cutoff = int((time.time() - days * 86400.0) * 1000000)
         return self._read("SELECT count(*) FROM run WHERE start_time < ? AND status <> 'running'", (cutoff,))[0][0]
+
+    def set_baseline(self, run_id):
+        # type: (int) -> None
+        """Pin a run as what its script is compared with. Its metrics are copied: it may be pruned. Raises UsageError."""
+        run = self.get_execution(run_id)
+        if run is None or run['status'] != 'success':
+            raise UsageError('run %d: %s; a baseline is a run that succeeded' % (
+                run_id, 'there is none of that number' if run is None else 'its status is %s' % run['status']))
+        with _Writing(self) as connection:
+            connection.execute('INSERT OR REPLACE INTO baseline VALUES (?, ?, ?, ?)', (
+                _script_id(connection, run['script_path']), run_id, int(time.time() * 1000000), _json_text(run['metrics'])))
+
+    def get_baseline(self, script_path):
+        # type: (str) -> Optional[Dict[str, Any]]
+        """Return {'execution_id', 'set_time', 'metrics'} of the run that is pinned for a script, None without any."""
+        rows = self._read('SELECT execution_id, set_time, metrics FROM baseline JOIN script ON script.id = script_id '
+                          'WHERE path = ?', (_canonical(script_path),))
+        if not rows:
+            return None
+        import json
+        return {'execution_id': rows[0][0], 'set_time': _format_micros(rows[0][1]), 'metrics': json.loads(rows[0][2])}
+
+    def clear_baseline(self, script_path):
+        # type: (str) -> bool
+        """Forget the run that is pinned for a script; returns whether there was one."""
+        with _Writing(self) as connection:
+            return connection.execute('DELETE FROM baseline WHERE script_id = (SELECT id FROM script WHERE path = ?)',
+                                      (_canonical(script_path),)).rowcount > 0
 
     def tidy(self, on_lost=None):
         # type: (Optional[Callable[[int, str], Any]]) -> Tuple[int, int]

@@ -613,3 +613,28 @@ def is_recorded(place):
         return bool(place.rows())
     except sqlite3.OperationalError:
         return False
+
+
+# -- baselines ---------------------------------------------------------------------------------------------
+
+def test_a_pinned_baseline_outlives_its_run(history):
+    """Its metrics are kept when the run is pruned; another replaces it; cleared, it is gone."""
+    first = history.save_execution({'cpu_max': 10.0, 'start_time': '2020-01-01T00:00:00+00:00'}, 'a.py', 0)
+    second = history.save_execution({'cpu_max': 20.0}, 'b.py', 0)
+    assert history.get_baseline('a.py') is None
+    history.set_baseline(first)
+    history.set_baseline(second)
+    assert history.cleanup_old_data(30) == 1 and history.get_execution(first) is None
+    kept = history.get_baseline(os.path.join('.', 'a.py'))
+    assert (kept['execution_id'], kept['metrics']['cpu_max']) == (first, 10.0)
+    assert history.clear_baseline('a.py') and not history.clear_baseline('a.py') and history.get_baseline('a.py') is None
+    assert history.get_baseline('b.py')['metrics']['cpu_max'] == 20.0
+
+
+def test_only_a_run_that_succeeded_becomes_a_baseline(history):
+    """A failed or a missing one is refused with its reason."""
+    failed = history.save_execution({}, 'a.py', 3)
+    for number, reason in ((failed, 'its status is failed'), (99, 'there is none of that number')):
+        with pytest.raises(runner.UsageError) as caught:
+            history.set_baseline(number)
+        assert 'run %d' % number in str(caught.value) and reason in str(caught.value)
