@@ -3464,7 +3464,6 @@ def parse_reasons(text):
 # ======================================================================================================
 
 _APPLICATION_ID = 0x53524E38           # 'SRN8', in the header of every file of ours (sqlite.org/fileformat.html, 1.3)
-_SCHEMA_VERSION = 3
 _TAIL_BYTES = 16384                    # of each stream, kept with the run
 _WAIT_AT_END = 2.0                     # seconds that a run waits for its own last write; then the record is spooled
 _LOST_AFTER = 86400.0                  # seconds without a write after which an unprovable running row is lost
@@ -3536,6 +3535,7 @@ CREATE TABLE baseline (
 );
 """,
 )
+_SCHEMA_VERSION = len(_MIGRATIONS)
 
 _SQL_TIME = "strftime('%%Y-%%m-%%dT%%H:%%M:%%S', %s / 1000000, 'unixepoch') || printf('.%%06d+00:00', %s %% 1000000)"
 
