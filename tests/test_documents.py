@@ -57,6 +57,12 @@ def test_the_python_of_the_readme_works(place):
     assert out.startswith('success ') and 'fine' in out
 
 
+def test_the_reference_pages_are_fresh():
+    """cli.md, metrics.md and history.md are what docs/generate.py makes of the code now."""
+    out = subprocess.check_output([sys.executable, os.path.join(os.path.dirname(TESTS), 'docs', 'generate.py'), '--check'])
+    assert out == b''
+
+
 def test_the_readme_names_every_verb_and_only_real_options():
     """Verbs and flags in the README exist."""
     with open(README, encoding='utf-8') as file:
