@@ -13,6 +13,7 @@ Contents, in the order of dependence (a section uses only those named in tests/t
 
      1. Vocabulary      errors, the metric registry, statuses and causes
      2. Small tools     durations, sizes, formatting, redaction, atomic writes
+     3. Conditions      the one expression language of gates, alerts and history filters
      4. Watching        ProcessMonitor and its two samplers
      5. Launching       start a child, carry its output, limits, end its whole tree, say why it ended
      6. Retrying        RetryConfig: whether and when a failed run is tried again
@@ -47,6 +48,7 @@ __all__ = [
     'RunnerError', 'UsageError', 'LaunchError', 'LockError', 'HistoryError', 'Metric', 'METRICS', 'STATUSES', 'CAUSES',
     'parse_duration', 'parse_size', 'format_duration', 'format_mib', 'sparkline', 'write_atomically', 'redact',
     'redact_arguments',
+    'ConditionError', 'parse_condition', 'Condition',
     'ProcSampler', 'PsutilSampler', 'SampleSeries', 'ProcessMonitor',
     'Limits', 'RetryStrategy', 'RetryConfig',
     'default_history_path', 'HistoryManager',
@@ -361,6 +363,8 @@ def _parse_time(text):
         at = max(clock.find('+'), clock.find('-'))
         clock, offset = (clock, '') if at < 0 else (clock[:at], clock[at:])
         year, month, day = int(date[:4]), int(date[5:7]), int(date[8:])
+        if date[4] + date[7] != '--' or not 1 <= month <= 12 or not 1 <= day <= _days_in(year, month):
+            raise ValueError
         hours, minutes, seconds = (clock.split(':') + ['0', '0'])[:3]
         whole, _, part = seconds.partition('.')
         shift = int(offset[0] + '1') * (int(offset[1:3]) * 60 + int(offset[-2:])) if offset else 0
@@ -368,6 +372,13 @@ def _parse_time(text):
         return total * 1000000 + int((part + '000000')[:6])
     except (ValueError, IndexError, TypeError):
         raise UsageError('%r: not a time; write for example 2026-01-31T12:00:00+00:00' % (text,))
+
+
+def _days_in(year, month):
+    # type: (int, int) -> int
+    if month == 2:
+        return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
+    return 30 if month in (4, 6, 9, 11) else 31
 
 
 def _days_since_1970(year, month, day):
@@ -718,6 +729,707 @@ def _libc_by_ctypes(name, arguments):
     import ctypes
     library = ctypes.CDLL(None, use_errno=True)
     return getattr(library, name)(*arguments)
+
+
+# ======================================================================================================
+# 3. Conditions
+# ======================================================================================================
+#
+# The text is read once into a program for a stack of values (reverse Polish notation, by Dijkstra's shunting yard), and what is
+# written is checked on the way. Nothing here calls itself, so neither a hostile text nor a caller deep in its own stack
+# can exhaust Python's; the bounds are those within which SQLite (from 3.7 on) compiles the same condition.
+
+_CONDITION_LENGTH = 4000               # characters
+_CONDITION_OPERANDS = 250              # names and literals; SQLite takes 999 parameters and 1,000 levels of expression
+_CONDITION_DEPTH = 32                  # operators and parentheses that wait for their right side; SQLite stacks 100 symbols
+
+_COMPARISONS = {
+    '<': lambda a, b: a < b, '<=': lambda a, b: a <= b, '>': lambda a, b: a > b, '>=': lambda a, b: a >= b,
+    '==': lambda a, b: a == b, '!=': lambda a, b: a != b}  # type: Dict[str, Callable[[Any, Any], bool]]
+_ARITHMETIC = {
+    '+': lambda a, b: a + b, '-': lambda a, b: a - b, '*': lambda a, b: a * b,
+    '/': lambda a, b: a / b if b else None}  # type: Dict[str, Callable[[float, float], Optional[float]]]
+_PRECEDENCE = {'(': 0, 'OR': 1, 'AND': 2, 'NOT': 3, '+': 5, '-': 5, '*': 6, '/': 6, 'negate': 7, 'plus': 7}
+_PRECEDENCE.update(dict.fromkeys(_COMPARISONS, 4))
+_SPELLINGS = {'=': '==', '<>': '!='}
+_PREFIXES = {'(': '(', 'NOT': 'NOT', '-': 'negate', '+': 'plus'}
+
+#: What a unit in a condition measures, and how many of each metric's unit one of it is.
+_UNIT_FACTORS = {('duration', 's'): 1.0, ('size', 'MiB'): 1.0 / _MIB, ('size', 'bytes'): 1.0,
+                 ('percentage', '%'): 1.0, ('percentage', None): 0.01}  # type: Dict[Tuple[str, Optional[str]], float]
+
+_TEXT_NAMES = ('status', 'cause', 'script_path', 'hostname', 'git_branch', 'git_commit')
+_VOCABULARIES = {'status': STATUSES, 'cause': CAUSES}
+_KIND_WORDS = {'number': 'a number', 'text': 'a text', 'bool': 'true or false', 'time': 'a time'}
+
+
+class ConditionError(UsageError):
+    """A condition is not one; `text` is what was given, `column` (from 1) where it goes wrong."""
+
+    def __init__(self, text, column, what, advice=''):
+        # type: (str, int, str, str) -> None
+        shown = text if len(text) <= 120 else text[:119] + '…'
+        super(ConditionError, self).__init__('condition %r: %s (column %d)%s' % (shown, what, column, advice))
+        self.text = text
+        self.column = column
+
+
+def parse_condition(text, extra_names=()):
+    # type: (str, Iterable[str]) -> Condition
+    """Read a condition; raises ConditionError, which says what is wrong and where.
+
+    The grammar, loosest first (AND, OR, NOT, TRUE, FALSE in any case):
+
+        condition  = all {OR all}                  all  = judgement {AND judgement}
+        judgement  = NOT judgement | sum [(< | <= | > | >= | = | == | != | <>) sum]
+        sum        = product {(+ | -) product}     product = factor {(* | /) factor}
+        factor     = (+ | -) factor | number | 'text' | "text" | TRUE | FALSE | name | `name` | ( condition )
+
+    `=` is `==`, `<>` is `!=`. A comparison does not follow another: write `a < b AND b < c`. A quote within a text is
+    doubled; there are no escapes. Names are the METRICS, status, cause, script_path, hostname, git_branch, git_commit,
+    `label.KEY` (a text; the key may hold letters, digits, `_`, `-`, `.`, any other stands in backquotes with its prefix),
+    `baseline.METRIC`, `previous.METRIC` and `extra_names` (numbers without a unit, such as custom metrics).
+
+    A number may carry a unit (ms s m h d w, 1h30m; B kB MB GB TB, KiB MiB GiB TiB, k M G T; %). It becomes the unit of what it is
+    added to, compared with or divided by; another dimension is an error, and so are two metrics of different
+    units. `m` is minutes, `M` a million bytes. A percentage is a plain number beside a metric in %, else, and always
+    in a product, a hundredth.
+
+    start_time and end_time are compared with ISO 8601 text, without an offset UTC.
+
+    >>> condition = parse_condition("cpu_max > 85 AND (memory_max_mb >= 1GiB OR status != 'success')")
+    >>> condition.evaluate({'cpu_max': 91.2, 'memory_max_mb': 1024.0}), condition.evaluate({'cpu_max': 91.2})
+    (True, None)
+    """
+    return _ConditionParser(text, extra_names).parse()
+
+
+class Condition(object):
+    """A parsed condition, made by `parse_condition`; it never changes, and any thread may use it.
+
+    `text` is what was written, `names` the frozenset of names it uses, `metrics` those of them that are METRICS (without
+    those of `baseline.` and `previous.`).
+    """
+    __slots__ = ('text', 'names', 'metrics', '_program', '_loads')
+
+    def __init__(self, text, program):
+        # type: (str, Sequence[Tuple[str, Any]]) -> None
+        self.text = text
+        self._program = tuple(program)
+        self._loads = _unique_loads(program)
+        self.names = frozenset(name for name, _, _ in self._loads)
+        self.metrics = frozenset(name for name in self.names if name in METRICS)
+
+    def __str__(self):
+        # type: () -> str
+        return self.text
+
+    def __repr__(self):
+        # type: () -> str
+        return 'parse_condition(%r)' % self.text
+
+    def evaluate(self, values):
+        # type: (Dict[str, Any]) -> Optional[bool]
+        """Return True, False, or None for unknown; `values` maps names to values.
+
+        A name that is missing, None, NaN or of the wrong type is unknown, and so is whatever depends on it, also a
+        division by zero. The logic is Kleene's: FALSE AND unknown is false, TRUE OR unknown is true.
+
+        >>> condition = parse_condition('success OR cpu_max > 5')
+        >>> [condition.evaluate(values) for values in ({'success': True}, {'success': False}, {'cpu_max': 9})]
+        [True, None, True]
+        """
+        stack = []  # type: List[Any]
+        for operation, argument in self._program:
+            if operation == 'push':
+                stack.append(argument)
+            elif operation == 'load':
+                stack.append(_known_value(values.get(argument[0]), argument[1], argument[0]))
+            elif operation in ('NOT', 'negate'):
+                value = stack.pop()
+                stack.append(None if value is None else not value if operation == 'NOT' else -value)
+            else:
+                right = stack.pop()
+                stack[-1] = _combine(operation, stack[-1], right)
+        return stack[0]
+
+    def explain(self, values):
+        # type: (Dict[str, Any]) -> str
+        """Say what each name of the condition was, in the order of the text.
+
+        >>> parse_condition('cpu_max > 85 AND memory_max_mb > 1024').explain({'cpu_max': 91.2})
+        'cpu_max = 91.2 (%), memory_max_mb unknown'
+        """
+        return ', '.join(_explain_value(name, _known_value(values.get(name), kind, name), values.get(name), unit)
+                         for name, kind, unit in self._loads)
+
+    def to_sql(self, columns):
+        # type: (Dict[str, Tuple[str, Sequence[Any]]]) -> Tuple[str, List[Any]]
+        """Return (SQL expression, its parameters) with the meaning of `evaluate`: 1, 0 or NULL for unknown.
+
+        `columns` maps each of `names` to (SQL expression, its parameters): a number, a text, 0 or 1, a time as
+        microseconds since 1970. Nothing of the text becomes SQL; its literals are parameters.
+
+        >>> parse_condition("status = 'failed' AND cpu_max > 10").to_sql({'status': ('status', []), 'cpu_max': ('cpu_max', [])})
+        ('(status) = ? AND CAST(cpu_max AS REAL) > ?', ['failed', 10.0])
+        """
+        stack = []  # type: List[Tuple[str, int]]
+        parameters = []  # type: List[Any]
+        for operation, argument in self._program:
+            if operation == 'push':
+                parameters.append(int(argument) if isinstance(argument, bool) else argument)
+                stack.append(('?', 9))
+            elif operation == 'load':
+                sql, more = columns[argument[0]]
+                parameters += more
+                stack.append(('CAST(%s AS REAL)' % sql if argument[1] == 'number' else '(%s)' % sql, 9))
+            elif operation in ('NOT', 'negate'):
+                level = _PRECEDENCE[operation]
+                sign = 'NOT ' if operation == 'NOT' else '- '
+                stack.append((sign + _enclosed(stack.pop(), level), level))
+            else:
+                level = _PRECEDENCE[operation]
+                right = _enclosed(stack.pop(), level + 1)
+                left = _enclosed(stack.pop(), level + (level == 4))
+                stack.append(('%s %s %s' % (left, _SQL_SPELLINGS.get(operation, operation), right), level))
+        return stack[0][0], parameters
+
+
+_SQL_SPELLINGS = {'==': '=', '!=': '<>'}
+
+
+def _enclosed(part, level):
+    # type: (Tuple[str, int], int) -> str
+    """Put an expression into parentheses if it binds less than `level`."""
+    return part[0] if part[1] >= level else '(%s)' % part[0]
+
+
+def _unique_loads(program):
+    # type: (Sequence[Tuple[str, Any]]) -> List[Tuple[str, str, Optional[str]]]
+    """Return (name, kind, unit) of each name, in the order of first use."""
+    loads = []  # type: List[Tuple[str, str, Optional[str]]]
+    for operation, argument in program:
+        if operation == 'load' and argument not in loads:
+            loads.append(argument)
+    return loads
+
+
+def _known_value(value, kind, name):
+    # type: (Any, str, str) -> Any
+    """Return a given value as its kind is computed with; None when it is unknown."""
+    if value is None:
+        return None
+    try:
+        if kind == 'number':
+            number = float(value) if isinstance(value, (int, float)) else None
+            return number if number == number else None
+        if kind == 'bool':
+            return bool(value) if isinstance(value, (bool, int, float)) and value == value else None
+        if kind == 'time':
+            return _parse_time(value) if isinstance(value, str) else None
+    except (OverflowError, UsageError):
+        return None
+    return label_text(value) if name.startswith('label.') else value if isinstance(value, str) else None
+
+
+def label_text(value):
+    # type: (Any) -> Optional[str]
+    """Return a label as conditions compare it: a text as it is, a number or truth value as JSON writes it, else None.
+
+    >>> label_text('blue'), label_text(3), label_text(True), label_text([1])
+    ('blue', '3', 'true', None)
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return 'true' if value else 'false'
+    return repr(value) if isinstance(value, (int, float)) else None
+
+
+def _combine(operation, left, right):
+    # type: (str, Any, Any) -> Any
+    """Carry out one operation on two values of which either may be None."""
+    if operation == 'AND':
+        return False if left is False or right is False else None if left is None or right is None else True
+    if operation == 'OR':
+        return True if left is True or right is True else None if left is None or right is None else False
+    if left is None or right is None:
+        return None
+    if operation in _COMPARISONS:
+        return _COMPARISONS[operation](left, right)
+    result = _ARITHMETIC[operation](left, right)
+    return result if result == result else None
+
+
+def _explain_value(name, known, given, unit):
+    # type: (str, Any, Any, Optional[str]) -> str
+    if known is None:
+        return '%s unknown' % name
+    if isinstance(known, bool):
+        return '%s = %s' % (name, 'true' if known else 'false')
+    if not isinstance(known, float):
+        return '%s = %r' % (name, given)
+    return '%s = %s%s' % (name, _plain_number(known), ' (%s)' % unit if unit else '')
+
+
+def _plain_number(number):
+    # type: (float) -> str
+    """Write a number with six digits, or all of them before the point.
+
+    >>> [_plain_number(x) for x in (91.2, 2.0, 0.123456789, 104857600.0)]
+    ['91.2', '2', '0.123457', '104857600']
+    """
+    return '%.0f' % number if 1e6 <= abs(number) < 1e15 else '%.6g' % number
+
+
+# -- reading the text ----------------------------------------------------------------------------------
+
+class _Token(object):
+    """A word of a condition. `kind` is number, text, bool, name, operator or end.
+
+    `dimension` of a number with a unit is duration, size or percentage.
+    """
+    __slots__ = ('kind', 'value', 'column', 'shown', 'dimension')
+
+    def __init__(self, kind, value, column, shown, dimension=None):
+        # type: (str, Any, int, str, Optional[str]) -> None
+        self.kind = kind
+        self.value = value
+        self.column = column
+        self.shown = shown
+        self.dimension = dimension
+
+
+def _scan_condition(text):
+    # type: (str) -> Iterable[_Token]
+    """Cut a condition into its words, one by one, so that of two errors the first is told."""
+    at = 0
+    while at < len(text):
+        char = text[at]
+        if char.isspace():
+            at += 1
+            continue
+        if char in '0123456789' or (char == '.' and text[at + 1:at + 2] in tuple('0123456789')):
+            token, at = _scan_number(text, at)
+        elif char in '\'"`':
+            token, at = _scan_quoted(text, at)
+        elif char.isalpha() or char == '_':
+            token, at = _scan_word(text, at)
+        else:
+            token, at = _scan_operator(text, at)
+        yield token
+    yield _Token('end', None, len(text) + 1, 'the end')
+
+
+def _scan_number(text, start):
+    # type: (str, int) -> Tuple[_Token, int]
+    """Read a number with its unit, which may stand after a space."""
+    at = _skip_number(text, start)
+    number, end = text[start:at], at
+    after = at
+    while text[after:after + 1] == ' ':
+        after += 1
+    if text[after:after + 1] == '%':
+        end = after + 1
+    elif after > at:
+        end = after + len(_word_at(text, after))
+        end = end if _is_unit(text[after:end]) else at
+    else:
+        end = at + len(_word_at(text, at))
+    shown = text[start:end]
+    try:
+        value, dimension = _read_quantity(number, text[at:end].strip())
+    except (UsageError, ValueError):
+        raise ConditionError(text, start + 1, '%r is not a number with a unit' % shown,
+                             '; units are ms s m h d w, kB MB GB, KiB MiB GiB, %')
+    if value in (float('inf'), float('-inf')):
+        raise ConditionError(text, start + 1, '%r is too large a number' % _short(shown))
+    return _Token('number', value, start + 1, _short(shown), dimension), end
+
+
+def _skip_number(text, at):
+    # type: (str, int) -> int
+    """Return where the decimal number that begins at `at` ends, exponent included."""
+    at += len(_split_number(text[at:])[0])
+    if text[at:at + 1] in ('e', 'E'):
+        digits = at + 2 if text[at + 1:at + 2] in ('+', '-') else at + 1
+        if text[digits:digits + 1] in tuple('0123456789'):
+            at = digits
+            while text[at:at + 1] in tuple('0123456789'):
+                at += 1
+    return at
+
+
+def _word_at(text, at):
+    # type: (str, int) -> str
+    """Return the letters, digits, underscores and points from `at` on."""
+    end = at
+    while end < len(text) and (text[end].isalnum() or text[end] in '_.'):
+        end += 1
+    return text[at:end]
+
+
+def _is_unit(word):
+    # type: (str) -> bool
+    return bool(word) and (word.lower() in _SIZE_UNITS or word.lower() in dict(_DURATION_UNITS))
+
+
+def _read_quantity(number, unit):
+    # type: (str, str) -> Tuple[float, Optional[str]]
+    """Return (value, dimension) of a number and its unit, in seconds, bytes or percent; raises UsageError or ValueError.
+
+    >>> _read_quantity('1', 'h30m'), _read_quantity('2', 'KiB'), _read_quantity('5', 'm'), _read_quantity('1e3', '')
+    ((5400.0, 'duration'), (2048.0, 'size'), (300.0, 'duration'), (1000.0, None))
+    """
+    if not unit:
+        return float(number), None
+    if unit == '%':
+        return float(number), 'percentage'
+    if unit != 'm' and unit.lower() in _SIZE_UNITS:
+        return float(number) * _SIZE_UNITS[unit.lower()], 'size'
+    if unit in dict(_DURATION_UNITS):                              # also with an exponent, which parse_duration does not take
+        return float(number) * dict(_DURATION_UNITS)[unit], 'duration'
+    return parse_duration(number + unit), 'duration'
+
+
+def _scan_quoted(text, start):
+    # type: (str, int) -> Tuple[_Token, int]
+    """Read a text in quotes, or a name in backquotes; a doubled quote stands for itself."""
+    quote, at, parts = text[start], start + 1, []  # type: str, int, List[str]
+    while True:
+        end = text.find(quote, at)
+        if end < 0:
+            raise ConditionError(text, start + 1, 'the quote %s is never closed' % quote)
+        parts.append(text[at:end])
+        if text[end + 1:end + 2] != quote:
+            break
+        at = end + 2
+    value = quote.join(parts)
+    return _Token('name' if quote == '`' else 'text', value, start + 1, _short(value)), end + 1
+
+
+def _scan_word(text, start):
+    # type: (str, int) -> Tuple[_Token, int]
+    """Read a name or one of AND OR NOT TRUE FALSE; the key of a label may hold hyphens."""
+    word = _word_at(text, start)
+    if word.startswith('label.'):
+        while text[start + len(word):start + len(word) + 1] == '-' and _word_at(text, start + len(word) + 1):
+            word += '-' + _word_at(text, start + len(word) + 1)
+    upper = word.upper()
+    if upper in ('AND', 'OR', 'NOT'):
+        token = _Token('operator', upper, start + 1, word)
+    elif upper in ('TRUE', 'FALSE'):
+        token = _Token('bool', upper == 'TRUE', start + 1, word)
+    else:
+        token = _Token('name', word, start + 1, _short(word))
+    return token, start + len(word)
+
+
+def _scan_operator(text, start):
+    # type: (str, int) -> Tuple[_Token, int]
+    for length in (2, 1):
+        shown = text[start:start + length]
+        value = _SPELLINGS.get(shown, shown)
+        if value in _PRECEDENCE or value == ')':
+            return _Token('operator', value, start + 1, shown), start + length
+    raise ConditionError(text, start + 1, '%r is not part of the language' % text[start],
+                         '; write AND OR NOT, < <= > >= = !=, + - * /, parentheses')
+
+
+def _short(text):
+    # type: (str) -> str
+    return text if len(text) <= 60 else text[:59] + '…'
+
+
+# -- checking what is written --------------------------------------------------------------------------
+
+class _Operand(object):
+    """What is known of a part of a condition before it is evaluated.
+
+    `kind` is number, text, bool or time; `unit` a metric's, None for plain numbers; `shown` the words if it is one
+    name or literal, `column` where it begins. `waiting` lists (index in the program, token) of numbers that have not
+    met their unit.
+    """
+    __slots__ = ('kind', 'unit', 'shown', 'column', 'waiting', 'literal', 'name')
+
+    def __init__(self, kind, column, unit=None, shown='', waiting=(), literal=None, name=None):
+        # type: (str, int, Optional[str], str, Sequence[Tuple[int, _Token]], Optional[int], Optional[str]) -> None
+        self.kind = kind
+        self.column = column
+        self.unit = unit
+        self.shown = shown
+        self.waiting = list(waiting)
+        self.literal = literal         # where in the program a text that stands alone is
+        self.name = name               # a name that stands alone
+
+    def describe(self):
+        # type: () -> str
+        return '%s%s' % ('%r is ' % self.shown if self.shown else '', _KIND_WORDS[self.kind])
+
+
+class _ConditionParser(object):
+    """Read one condition into a program; see the head of the section."""
+    __slots__ = ('text', 'extra_names', 'program', 'operands', 'operators', 'count')
+
+    def __init__(self, text, extra_names):
+        # type: (str, Iterable[str]) -> None
+        if not isinstance(text, str):
+            raise ConditionError(str(text), 1, 'is %s, not a text' % type(text).__name__)
+        self.text = text
+        self.extra_names = frozenset(extra_names)
+        self.program = []  # type: List[Tuple[str, Any]]
+        self.operands = []  # type: List[_Operand]
+        self.operators = []  # type: List[_Token]
+        self.count = 0
+
+    def parse(self):
+        # type: () -> Condition
+        """Return the condition."""
+        if len(self.text) > _CONDITION_LENGTH:
+            raise self._wrong(_CONDITION_LENGTH + 1, 'longer than %d characters' % _CONDITION_LENGTH)
+        for at, char in enumerate(self.text):
+            if '\ud800' <= char <= '\udfff':                       # a byte of argv that is no text; SQLite cannot take it
+                raise self._wrong(at + 1, 'a byte that is no character')
+        wants_value = True
+        for token in _scan_condition(self.text):
+            wants_value = self._take_value(token) if wants_value else self._take_operator(token)
+        outcome = self.operands[0]
+        if outcome.kind != 'bool':
+            raise self._wrong(outcome.column, '%s, not a condition' % outcome.describe().replace('is a', 'is only a'),
+                              '; compare it, for example %s' % _EXAMPLES[outcome.kind] % (outcome.name or 'it'))
+        return Condition(self.text, self.program)
+
+    def _wrong(self, column, what, advice=''):
+        # type: (int, str, str) -> ConditionError
+        return ConditionError(self.text, column, what, advice)
+
+    def _take_value(self, token):
+        # type: (_Token) -> bool
+        """Take a token where a value is wanted; return whether one still is."""
+        if token.kind not in ('operator', 'end'):
+            self._push_operand(token)
+            return False
+        if token.value not in _PREFIXES:
+            raise self._wrong(token.column, 'a value is missing before %s' % _quoted_token(token))
+        if token.value == 'NOT' and self.operators and _PRECEDENCE[self.operators[-1].value] > 3:
+            raise self._wrong(token.column, 'NOT binds less than %s' % self.operators[-1].shown,
+                              '; put NOT and what it denies into parentheses')
+        self._push_operator(_Token('operator', _PREFIXES[token.value], token.column, token.shown))
+        return True
+
+    def _take_operator(self, token):
+        # type: (_Token) -> bool
+        """Take a token where an operator is wanted; return whether a value is wanted next."""
+        level = _PRECEDENCE.get(token.value, 0) if token.kind == 'operator' else 0
+        if token.kind not in ('operator', 'end') or token.value in ('(', 'NOT'):
+            raise self._wrong(token.column, 'an operator is missing before %s' % _quoted_token(token),
+                              '; write AND, OR, a comparison or + - * /')
+        while self.operators and _PRECEDENCE[self.operators[-1].value] >= max(level, 1):
+            if level == 4 and _PRECEDENCE[self.operators[-1].value] == 4:
+                raise self._wrong(token.column, 'a comparison after a comparison', '; write a < b AND b < c')
+            self._reduce()
+        if token.kind == 'operator' and token.value != ')':
+            self._push_operator(token)
+            return True
+        if bool(self.operators) != (token.kind == 'operator'):
+            lone = self.operators[-1] if self.operators else token
+            raise self._wrong(lone.column, 'the %r has no partner' % lone.shown)
+        if self.operators:
+            self.operators.pop()
+        return False
+
+    def _push_operator(self, token):
+        # type: (_Token) -> None
+        if len(self.operators) >= _CONDITION_DEPTH:
+            raise self._wrong(token.column, 'nested more than %d deep' % _CONDITION_DEPTH)
+        self.operators.append(token)
+
+    def _push_operand(self, token):
+        # type: (_Token) -> None
+        self.count += 1
+        if self.count > _CONDITION_OPERANDS:
+            raise self._wrong(token.column, 'more than %d names and values' % _CONDITION_OPERANDS)
+        index = len(self.program)
+        if token.kind == 'name':
+            kind, unit = self._look_up(token)
+            self.program.append(('load', (token.value, kind, unit)))
+            self.operands.append(_Operand(kind, token.column, unit, token.shown, name=token.value))
+            return
+        self.program.append(('push', token.value))
+        self.operands.append(_Operand(token.kind, token.column, None, token.shown,
+                                      [(index, token)] if token.dimension else (), index if token.kind == 'text' else None))
+
+    def _look_up(self, token):
+        # type: (_Token) -> Tuple[str, Optional[str]]
+        """Return (kind, unit) of a name."""
+        prefix, _, rest = token.value.partition('.')
+        if token.value in _TEXT_NAMES or (prefix == 'label' and rest):
+            return 'text', None
+        if token.value in self.extra_names:
+            return 'number', None
+        if prefix in ('baseline', 'previous') and rest:
+            kind, unit = self._look_up_metric(token, rest)
+            if prefix == 'baseline' and kind == 'time':
+                raise self._wrong(token.column, 'a time has no baseline')
+            return 'number' if prefix == 'baseline' else kind, unit
+        return self._look_up_metric(token, token.value)
+
+    def _look_up_metric(self, token, name):
+        # type: (_Token, str) -> Tuple[str, Optional[str]]
+        if name in METRICS:
+            unit = METRICS[name].unit
+            return {'bool': 'bool', 'UTC': 'time'}.get(unit, 'number'), unit if unit in ('s', 'MiB', 'bytes', '%') else None
+        if name in self.extra_names:
+            return 'number', None
+        if name.lower() in STATUSES + CAUSES:
+            raise self._wrong(token.column, 'no metric %r' % token.shown, "; a text stands in quotes: '%s'" % name.lower())
+        if name in ('label.', 'baseline.', 'previous.'):
+            raise self._wrong(token.column, 'nothing after %r' % name, '; write for example %s' % (
+                'label.team' if name == 'label.' else name + 'cpu_max'))
+        near = suggest(name.lower(), list(METRICS) + list(_TEXT_NAMES) + sorted(self.extra_names))
+        raise self._wrong(token.column, 'no metric %r' % _short(name),
+                          near + ' (python -m runner metrics lists them)' if near else '; python -m runner metrics lists them')
+
+    def _reduce(self):
+        # type: () -> None
+        """Apply the operator on top to its operands."""
+        operator = self.operators.pop()
+        right = self.operands.pop()
+        if operator.value in ('negate', 'plus', 'NOT'):
+            kind = 'bool' if operator.value == 'NOT' else 'number'
+            self._demand(kind, operator, right)
+            outcome = _Operand(kind, operator.column, right.unit, waiting=right.waiting)
+            if operator.value == 'plus':
+                self.operands.append(outcome)
+                return
+        else:
+            left = self.operands.pop()
+            outcome = self._check_pair(operator, left, right)
+        self.program.append((operator.value, None))
+        self.operands.append(outcome)
+
+    def _check_pair(self, operator, left, right):
+        # type: (_Token, _Operand, _Operand) -> _Operand
+        """Return what comes of two operands; raises ConditionError when they do not go together."""
+        if operator.value in ('AND', 'OR'):
+            self._demand('bool', operator, left, right)
+            return _Operand('bool', left.column)
+        if operator.value in _COMPARISONS:
+            self._compare(operator, left, right)
+            return _Operand('bool', left.column)
+        self._demand('number', operator, left, right)
+        outcome = _Operand('number', left.column)
+        if operator.value in ('+', '-'):
+            outcome.unit, outcome.waiting = self._common_unit(operator, left, right)
+        else:
+            outcome.unit, outcome.waiting = self._product_unit(operator, left, right)
+        return outcome
+
+    def _demand(self, kind, operator, *operands):
+        # type: (str, _Token, *_Operand) -> None
+        for operand in operands:
+            if operand.kind != kind:
+                raise self._wrong(operand.column, '%s, and %s takes %s' % (
+                    operand.describe(), operator.shown.upper(), 'conditions' if kind == 'bool' else 'numbers'))
+
+    def _compare(self, operator, left, right):
+        # type: (_Token, _Operand, _Operand) -> None
+        """Check that two sides can be compared, and bring literals to what they are compared with."""
+        self._read_time(left, right)
+        self._read_time(right, left)
+        if {left.kind, right.kind} == {'number', 'bool'}:
+            pass                                                   # true is 1, as in Python and SQL
+        elif left.kind != right.kind:
+            raise self._wrong(operator.column, '%s, but %s' % (left.describe(), right.describe()),
+                              '; only things of one kind can be compared')
+        self._check_vocabulary(operator, left, right)
+        self._check_vocabulary(operator, right, left)
+        _, waiting = self._common_unit(operator, left, right)
+        for index, token in waiting:
+            self._convert(index, token, None, 'what stands beside it')
+
+    def _read_time(self, side, other):
+        # type: (_Operand, _Operand) -> None
+        """Turn a literal text that is compared with a time into one."""
+        if other.kind == 'time' and side.kind == 'text' and side.literal is not None:
+            try:
+                self.program[side.literal] = ('push', _parse_time(self.program[side.literal][1]))
+            except UsageError:
+                raise self._wrong(side.column, '%r is not a time' % side.shown, '; write for example 2026-01-31T12:00:00+00:00')
+            side.kind = 'time'
+
+    def _check_vocabulary(self, operator, side, other):
+        # type: (_Token, _Operand, _Operand) -> None
+        """Refuse a status or cause that does not exist, and an order among them."""
+        words = _VOCABULARIES.get(side.name or '')
+        if words is None:
+            return
+        if operator.value not in ('==', '!='):
+            raise self._wrong(operator.column, '%r has no order' % side.name, '; compare it by = or !=')
+        if other.literal is not None and self.program[other.literal][1] not in words:
+            raise self._wrong(other.column, 'no %s %r' % (side.name, other.shown), '%s (valid: %s)' % (
+                suggest(other.shown.lower(), words), ', '.join(words)))
+
+    def _common_unit(self, operator, left, right):
+        # type: (_Token, _Operand, _Operand) -> Tuple[Optional[str], List[Tuple[int, _Token]]]
+        """Return (unit, numbers that still wait for one) of what is added or compared."""
+        if left.unit and right.unit and left.unit != right.unit:
+            raise self._wrong(operator.column, '%s is in %s, %s in %s' % (
+                left.shown or 'the left side', left.unit, right.shown or 'the right side', right.unit),
+                '; only like can be added or compared')
+        unit, waiting = left.unit or right.unit, left.waiting + right.waiting
+        if unit is None:
+            return None, waiting
+        for index, token in waiting:
+            self._convert(index, token, unit, 'what stands beside it')
+        return unit, []
+
+    def _product_unit(self, operator, left, right):
+        # type: (_Token, _Operand, _Operand) -> Tuple[Optional[str], List[Tuple[int, _Token]]]
+        """Return (unit, numbers that still wait for one) of a product or quotient."""
+        for side in (left, right):
+            for index, token in side.waiting:
+                if token.dimension == 'percentage':
+                    self._convert(index, token, None, '')
+            side.waiting = [pair for pair in side.waiting if pair[1].dimension != 'percentage']
+        plain = not right.unit and not right.waiting
+        if plain or (operator.value == '*' and not left.unit and not left.waiting):
+            one = left if plain else right
+            return one.unit, one.waiting
+        if operator.value == '/' and (left.unit or left.waiting):
+            return self._ratio_unit(left, right), []
+        for index, token in left.waiting + right.waiting:
+            self._convert(index, token, '', 'what it multiplies' if operator.value == '*' else 'what it divides')
+        if operator.value == '/':
+            return '1/%s' % right.unit, []
+        return '*'.join(sorted([left.unit or '', right.unit or ''])), []
+
+    def _ratio_unit(self, left, right):
+        # type: (_Operand, _Operand) -> Optional[str]
+        """Return the unit of a quotient of two things that both have one; of like things it is a plain number."""
+        unit = left.unit or right.unit or {'duration': 's', 'size': 'bytes'}[(left.waiting + right.waiting)[0][1].dimension or '']
+        for index, token in left.waiting + right.waiting:
+            self._convert(index, token, unit, 'the other side')
+        left_unit, right_unit = left.unit or unit, right.unit or unit
+        return None if left_unit == right_unit else '%s/%s' % (left_unit, right_unit)
+
+    def _convert(self, index, token, unit, beside):
+        # type: (int, _Token, Optional[str], str) -> None
+        """Bring a literal number to the unit of what it stands beside."""
+        factor = _UNIT_FACTORS.get((token.dimension or '', unit))
+        if factor is None:
+            what = 'is in %s' % unit if unit else 'is a plain number' if unit is None else 'has another unit or none'
+            advice = '; for 10% more than x write 1.1 * x' if token.dimension == 'percentage' else '; write a plain number'
+            raise self._wrong(token.column, '%r is a %s, but %s %s' % (token.shown, token.dimension, beside, what), advice)
+        self.program[index] = ('push', token.value * factor)
+
+
+_EXAMPLES = {'number': '%s > 5', 'text': "%s = 'main'", 'time': "%s > '2026-01-31'"}
+
+
+def _quoted_token(token):
+    # type: (_Token) -> str
+    return token.shown if token.kind == 'end' else repr(token.shown)
 
 
 # ======================================================================================================

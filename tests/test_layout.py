@@ -12,6 +12,7 @@ import runner
 SECTIONS = {
     1: ('Vocabulary', set()),
     2: ('Small tools', {1}),
+    3: ('Conditions', {1, 2}),
     4: ('Watching', {1, 2}),
     5: ('Launching', {1, 2, 4}),
     6: ('Retrying', {1, 2}),
