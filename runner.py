@@ -4663,7 +4663,8 @@ class HistoryManager(object):
         cutoff = int((time.time() - days * 86400.0) * 1000000)
         with _Writing(self) as connection:
             count = connection.execute("DELETE FROM run WHERE start_time < ? AND status <> 'running'", (cutoff,)).rowcount
-            connection.execute('DELETE FROM script WHERE id NOT IN (SELECT script_id FROM run UNION SELECT script_id FROM baseline)')
+            connection.execute('DELETE FROM script WHERE id NOT IN '
+                               '(SELECT script_id FROM run UNION SELECT script_id FROM baseline)')
             connection.execute('DELETE FROM context WHERE id NOT IN (SELECT context_id FROM run)')
         with self.get_connection() as connection:
             connection.executescript('PRAGMA incremental_vacuum')      # execute() would stop after the first page

@@ -45,8 +45,9 @@ def cli_page():
     """Return the page of the command line."""
     parts = [MADE, '# Command line\n\n    python -m runner [options] [--] script.py [args...]\n'
              '    python -m runner [options] -m MODULE [args...]\n    python -m runner VERB ...\n\n'
-             'Options end at the script; every word after it is the script\'s. Each option that is not repeatable is also read from the '
-             'environment: `SCRIPT_RUNNER_TIMEOUT=5m` is `--timeout 5m`. A flag is stronger than the environment.\n\n## Options of a run\n\n',
+             'Options end at the script; every word after it is the script\'s. Each option that is not repeatable is also '
+             'read from the environment: `SCRIPT_RUNNER_TIMEOUT=5m` is `--timeout 5m`. A flag is stronger than the environment.\n\n'
+             '## Options of a run\n\n',
              table(['option', 'environment', 'meaning'],
                    [[spelled(o), '`SCRIPT_RUNNER_%s`' % o.name.upper() if o.env else '', o.help] for o in runner._OPTIONS]),
              '\n## Verbs\n\n%s are accepted before and after a verb.\n' % ', '.join(
@@ -79,8 +80,9 @@ def history_page():
         try:
             names = connection.execute("SELECT type, name FROM sqlite_master WHERE type IN ('view', 'table') "
                                        "AND name NOT LIKE 'sqlite_%' ORDER BY type DESC, name").fetchall()
-            parts = [MADE, '# The history file\n\nAn SQLite file (schema version %d, application id %#x). The views are what is promised; the tables '
-                     'beneath may change with the schema version.\n' % (runner._SCHEMA_VERSION, runner._APPLICATION_ID)]
+            parts = [MADE, '# The history file\n\nAn SQLite file (schema version %d, application id %#x). The views are what is '
+                     'promised; the tables beneath may change with the schema version.\n' % (
+                         runner._SCHEMA_VERSION, runner._APPLICATION_ID)]
             for kind, name in names:
                 columns = connection.execute('SELECT * FROM %s LIMIT 0' % name).description
                 parts.append('\n## %s %s\n\n%s\n' % (kind, name, ', '.join('`%s`' % column[0] for column in columns)))
