@@ -46,7 +46,7 @@ def cli_page():
     parts = [MADE, '# Command line\n\n    python -m runner [options] [--] script.py [args...]\n'
              '    python -m runner [options] -m MODULE [args...]\n    python -m runner VERB ...\n\n'
              'Options end at the script; every word after it is the script\'s. Each option that is not repeatable is also '
-             'read from the environment: `SCRIPT_RUNNER_TIMEOUT=5m` is `--timeout 5m`. A flag is stronger than the environment.\n\n'
+             'read from the environment: `SCRIPT_RUNNER_TIMEOUT=5m` is `--timeout 5m`. A flag is stronger than it.\n\n'
              '## Options of a run\n\n',
              table(['option', 'environment', 'meaning'],
                    [[spelled(o), '`SCRIPT_RUNNER_%s`' % o.name.upper() if o.env else '', o.help] for o in runner._OPTIONS]),
