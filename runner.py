@@ -18,6 +18,7 @@ Contents, in the order of dependence (a section uses only those named in tests/t
      5. Launching       start a child, carry its output, limits, end its whole tree, say why it ended
      6. Retrying        RetryConfig: whether and when a failed run is tried again
      7. Remembering     HistoryManager over a pool of SQLite connections; schema, spool, recorder
+     8. Trends          TrendAnalyzer and its kin: lists of numbers in, verdicts out; no database inside
      9. Logs            StructuredLogger: events as JSON lines
     13. ScriptRunner    the pipeline of one run: launch, watch, remember
     15. Reports         results as text, tables and JSON
@@ -52,6 +53,7 @@ __all__ = [
     'ProcSampler', 'PsutilSampler', 'SampleSeries', 'ProcessMonitor',
     'Limits', 'RetryStrategy', 'RetryConfig',
     'default_history_path', 'HistoryManager',
+    'TrendAnalyzer', 'BaselineCalculator', 'MLAnomalyDetector', 'MetricsCorrelationAnalyzer', 'ResourceForecaster',
     'StructuredLogger', 'ExecutionHook', 'ScriptRunner',
     'main',
 ]
@@ -5398,6 +5400,1426 @@ class _Recorder(object):
             self._written = 0
         _store_samples(connection, run_id, rows[self._written:count])
         self._generation, self._written = generation, count
+
+
+# ======================================================================================================
+# 8. Trends
+# ======================================================================================================
+
+_CLAIM = 0.003            # a verdict is claimed when its p-value, for the whole series, is at most this
+_MINIMUM_TREND = 5        # values below which nothing can be said: five in one order happen by chance in 1 of 60 series
+_MINIMUM_STEP = 16        # shortest series in which a step can be told from chance by ranks
+_MINIMUM_BEFORE = 5       # runs before the window that detect_regression compares with
+_EXACT_SLOPES = 200       # values up to which Theil-Sen takes every pair; longer series become medians of blocks
+_MAD_TO_SIGMA = 1.482602218505602       # 1 / normal quantile of 3/4
+_MEAN_TO_SIGMA = 1.2533141373155003     # sqrt(pi / 2): mean absolute deviation -> sigma of a normal
+
+
+def _known(values):
+    # type: (Iterable[Any]) -> Tuple[List[int], List[float]]
+    """Return (places, numbers) of the values that are known: None, NaN and infinities are gaps.
+
+    So is what is beyond 1e150, whose square is no double; what is nearer to 0 than 1e-150 is 0. Raises UsageError for anything
+    that is no number.
+    """
+    places, numbers = [], []
+    for place, value in enumerate(values):
+        if value is None:
+            continue
+        try:
+            number = float(value)
+        except OverflowError:           # an int beyond the doubles
+            continue
+        except (TypeError, ValueError):
+            raise UsageError('value %d, %r: not a number; give numbers, None for unknown' % (place, value))
+        if -1e150 < number < 1e150:
+            places.append(place)
+            numbers.append(number if number > 1e-150 or number < -1e-150 else 0.0)
+    return places, numbers
+
+
+def _mean(numbers):
+    # type: (Sequence[float]) -> float
+    import math
+    return math.fsum(numbers) / len(numbers)
+
+
+def _median(numbers):
+    # type: (Iterable[float]) -> float
+    """Return the middle of the sorted numbers, the mean of the two middle ones when their count is even.
+
+    >>> _median([3, 1, 2]), _median([4, 1, 2, 3])
+    (2, 2.5)
+    """
+    ordered = sorted(numbers)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else ordered[half - 1] + (ordered[half] - ordered[half - 1]) / 2.0
+
+
+def _percentile(ordered, percent):
+    # type: (Sequence[float], float) -> float
+    """Interpolate between the two nearest of sorted numbers (Hyndman & Fan's type 7, numpy's default).
+
+    >>> _percentile([1.0, 2.0, 4.0], 75)
+    3.0
+    """
+    at = (len(ordered) - 1) * percent / 100.0
+    low = min(int(at), len(ordered) - 1)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (at - low)
+
+
+def _ranks(numbers):
+    # type: (Sequence[float]) -> List[float]
+    """Return ranks from 1; equal numbers share the mean of theirs.
+
+    >>> _ranks([10.0, 30.0, 10.0, 20.0])
+    [1.5, 4.0, 1.5, 3.0]
+    """
+    order = sorted(range(len(numbers)), key=numbers.__getitem__)
+    ranks = [0.0] * len(numbers)
+    start = 0
+    while start < len(order):
+        end, value = start + 1, numbers[order[start]]
+        while end < len(order) and numbers[order[end]] == value:
+            end += 1
+        shared = (start + end + 1) / 2.0
+        for place in order[start:end]:
+            ranks[place] = shared
+        start = end
+    return ranks
+
+
+def _robust_scale(numbers, center):
+    # type: (Sequence[float], float) -> float
+    """Estimate sigma from the median absolute deviation, and from the mean one where more than half are equal.
+
+    0.0 only when all are equal, up to the rounding of doubles (Iglewicz & Hoaglin, "How to detect and handle outliers", 1993).
+    """
+    deviations = [abs(number - center) for number in numbers]
+    scale = _median(deviations) * _MAD_TO_SIGMA
+    if scale <= abs(center) * 1e-12:
+        scale = _mean(deviations) * _MEAN_TO_SIGMA
+    return scale if scale > abs(center) * 1e-12 else 0.0
+
+
+def _incomplete_beta(a, b, x, y):
+    # type: (float, float, float, float) -> float
+    """Return the regularized incomplete beta function I_x(a, b), y being 1 - x (Lentz's continued fraction, DLMF 8.17.22)."""
+    import math
+    if x <= 0.0 or y <= 0.0:
+        return 0.0 if x <= 0.0 else 1.0
+    if x > (a + 1.0) / (a + b + 2.0):
+        return 1.0 - _incomplete_beta(b, a, y, x)
+    log_x = math.log(x) if x < 0.5 else math.log1p(-y)
+    log_y = math.log(y) if y < 0.5 else math.log1p(-x)
+    front = math.exp(a * log_x + b * log_y + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)) / a
+    c, d = 1.0, 1.0 / (_away_from_zero(1.0 - (a + b) * x / (a + 1.0)))
+    fraction = d
+    for m in range(1, 10000):
+        for term in (m * (b - m) * x / ((a + 2 * m - 1.0) * (a + 2 * m)),
+                     -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1.0))):
+            d = 1.0 / _away_from_zero(1.0 + term * d)
+            c = _away_from_zero(1.0 + term / c)
+            fraction *= c * d
+        if abs(c * d - 1.0) < 1e-15:
+            break
+    return front * fraction
+
+
+def _away_from_zero(number):
+    # type: (float) -> float
+    return number if abs(number) > 1e-300 else 1e-300
+
+
+def _student_p(t, df):
+    # type: (float, float) -> float
+    """Return the two-sided p-value of Student's t with `df` degrees of freedom.
+
+    >>> round(_student_p(2.2281388519649385, 10), 9)
+    0.05
+    """
+    square = t * t
+    if square == float('inf'):
+        return 0.0
+    return _incomplete_beta(df / 2.0, 0.5, df / (df + square), square / (df + square))
+
+
+def _f_p(f, df1, df2):
+    # type: (float, float, float) -> float
+    """Return the upper p-value of Fisher's F."""
+    return _incomplete_beta(df2 / 2.0, df1 / 2.0, df2 / (df2 + df1 * f), df1 * f / (df2 + df1 * f))
+
+
+def _chi_square_p(x, df):
+    # type: (float, float) -> float
+    """Return the upper p-value of chi square (regularized incomplete gamma function, DLMF 8.7.1 and 8.9.2).
+
+    >>> round(_chi_square_p(5.991464547107979, 2), 12)
+    0.05
+    """
+    import math
+    a, x = df / 2.0, x / 2.0
+    if x <= 0.0:
+        return 1.0
+    front = math.exp(a * math.log(x) - x - math.lgamma(a))
+    if x < a + 1.0:
+        term = total = 1.0 / a
+        n = a
+        while term > total * 1e-17:
+            n += 1.0
+            term *= x / n
+            total += term
+        return max(0.0, 1.0 - front * total)
+    b = x + 1.0 - a
+    c, d = 1e300, 1.0 / b
+    fraction = d
+    for i in range(1, 10000):
+        term = -i * (i - a)
+        b += 2.0
+        d = 1.0 / _away_from_zero(term * d + b)
+        c = _away_from_zero(b + term / c)
+        fraction *= c * d
+        if abs(c * d - 1.0) < 1e-15:
+            break
+    return front * fraction
+
+
+def _normal_p(z):
+    # type: (float) -> float
+    """Return the two-sided p-value of a standard normal."""
+    import math
+    return math.erfc(abs(z) / math.sqrt(2.0))
+
+
+def _quantile(p_value, p):
+    # type: (Callable[[float], float], float) -> float
+    """Return where a falling p-value function reaches `p`, by bisection to the last digits."""
+    low, high = 0.0, 1.0
+    while p_value(high) > p and high < 1e300:
+        low, high = high, high * 2.0
+    for _ in range(70):
+        middle = (low + high) / 2.0
+        if p_value(middle) > p:
+            low = middle
+        else:
+            high = middle
+        if high - low <= 1e-14 * high:
+            break
+    return (low + high) / 2.0
+
+
+def _fit_line(x, y):
+    # type: (Sequence[float], Sequence[float]) -> Tuple[float, float, float, float, float]
+    """Fit least squares through centred sums; returns slope, intercept, residual and total sum of squares, sum of squares of
+    x."""
+    import math
+    mean_x, mean_y = _mean(x), _mean(y)
+    dx = [value - mean_x for value in x]
+    dy = [value - mean_y for value in y]
+    sxx = math.fsum([d * d for d in dx])
+    slope = math.fsum([a * b for a, b in zip(dx, dy)]) / sxx
+    residual = math.fsum([(b - slope * a) ** 2 for a, b in zip(dx, dy)])
+    return slope, mean_y - slope * mean_x, residual, math.fsum([d * d for d in dy]), sxx
+
+
+def _block_medians(x, y, most):
+    # type: (Sequence[float], Sequence[float], int) -> Tuple[Sequence[float], Sequence[float]]
+    """Put neighbours together until at most `most` remain: each block's mean x and median y."""
+    if len(y) <= most:
+        return x, y
+    edges = [i * len(y) // most for i in range(most + 1)]
+    blocks = list(zip(edges, edges[1:]))
+    return [(x[a] + x[b - 1]) / 2.0 for a, b in blocks], [_median(y[a:b]) for a, b in blocks]
+
+
+def _theil_sen(x, y):
+    # type: (Sequence[float], Sequence[float]) -> Tuple[float, float, float]
+    """Return the median of the slopes of all pairs with its 95 % interval (Sen, JASA 63, 1968), as scipy.stats.theilslopes does.
+
+    x must not be all the same.
+    """
+    import math
+    slopes = []  # type: List[float]
+    for i in range(len(x) - 1):
+        at, value = x[i], y[i]
+        slopes += [(b - value) / (a - at) for a, b in zip(x[i + 1:], y[i + 1:]) if a != at]
+    n, count = len(x), len(slopes)
+    variance = n * (n - 1) * (2 * n + 5) - sum(k * (k - 1) * (2 * k + 5) for values in (x, y) for k in _repeats(values))
+    spread = 1.959963984540054 * math.sqrt(max(variance, 0) / 18.0)
+    low = max(int(round((count - spread) / 2.0)) - 1, 0)
+    high = min(int(round((count + spread) / 2.0)), count - 1)
+    slopes.sort()
+    return _median(slopes), slopes[low], slopes[high]
+
+
+def _repeats(values):
+    # type: (Sequence[float]) -> List[int]
+    """Return how often each value that is there more than once is there."""
+    counts = {}  # type: Dict[float, int]
+    for value in values:
+        counts[value] = counts.get(value, 0) + 1
+    return [count for count in counts.values() if count > 1]
+
+
+def _inflation(residuals):
+    # type: (Sequence[float]) -> float
+    """Estimate by how much dependence between neighbours widens a mean's variance: (1 + r) / (1 - r), never below 1."""
+    square = sum([r * r for r in residuals])
+    if square <= 0.0:
+        return 1.0
+    r = sum([a * b for a, b in zip(residuals, residuals[1:])]) / square + 1.0 / len(residuals)
+    r = min(max(r, 0.0), 0.9)
+    return (1.0 + r) / (1.0 - r)
+
+
+def _trend_p(numbers):
+    # type: (Sequence[float]) -> float
+    """Return the two-sided p-value of a rank correlation with time, widened by the dependence between neighbours."""
+    ranks = _ranks(numbers)
+    n = len(ranks)
+    middle = (n + 1) / 2.0
+    total = sum([(r - middle) ** 2 for r in ranks])
+    if not total:
+        return 1.0
+    sxx = n * (n * n - 1) / 12.0
+    slope = sum([(i + 1 - middle) * (r - middle) for i, r in enumerate(ranks)]) / sxx
+    explained = min(slope * slope * sxx / total, 1.0 - 1.0 / n ** 2)
+    residuals = [r - middle - slope * (i + 1 - middle) for i, r in enumerate(ranks)]
+    return _student_p(((n - 2) * explained / (1.0 - explained) / _inflation(residuals)) ** 0.5, n - 2)
+
+
+def _best_step(numbers):
+    # type: (Sequence[float]) -> Tuple[int, float]
+    """Return (place, score) of the likeliest step: the greatest standardized difference of mean ranks before and after."""
+    n = len(numbers)
+    middle = (n + 1) / 2.0
+    ranks = [r - middle for r in _ranks(numbers)]
+    total = sum([r * r for r in ranks])
+    if not total:
+        return 0, 0.0
+    best, place, carried, at_best, k = -1.0, 0, 0.0, 0.0, 0
+    for r in ranks:
+        carried += r
+        k += 1
+        if 2 < k < n - 2:
+            explained = carried * carried / (k * (n - k))
+            if explained > best:
+                best, place, at_best = explained, k, carried
+    explained = min(best * n / total, 1.0 - 1.0 / n)
+    before, after = at_best / place, -at_best / (n - place)
+    residuals = [r - before for r in ranks[:place]] + [r - after for r in ranks[place:]]
+    return place, ((n - 2) * explained / (1.0 - explained) / _inflation(residuals)) ** 0.5
+
+
+def _step_p(score, n):
+    # type: (float, int) -> float
+    """Return the probability that the best step of `n` values without one reaches this score."""
+    return min(1.0, n * _normal_p(score))
+
+
+def _find_steps(numbers):
+    # type: (Sequence[float]) -> List[Tuple[int, float, float]]
+    """Return (place, score, p) of every step: split at the best one, look in both halves, test again between the neighbours."""
+    places = []  # type: List[int]
+    waiting = [(0, len(numbers))]
+    while waiting:
+        start, end = waiting.pop()
+        place, _, p = _tested_step(numbers, start, end)
+        if p <= _CLAIM:
+            places.append(place)
+            waiting += [(start, place), (place, end)]
+    return _tested_again(numbers, sorted(places))
+
+
+def _tested_step(numbers, start, end):
+    # type: (Sequence[float], int, int) -> Tuple[int, float, float]
+    if end - start < _MINIMUM_STEP:
+        return start, 0.0, 1.0
+    place, score = _best_step(numbers[start:end])
+    return start + place, score, _step_p(score, end - start)
+
+
+def _tested_again(numbers, places):
+    # type: (Sequence[float], List[int]) -> List[Tuple[int, float, float]]
+    """Keep what is still a step between its neighbours; a step that goes widens its neighbours' room, so begin again."""
+    while True:
+        edges = [0] + places + [len(numbers)]
+        found = [_tested_step(numbers, edges[i], edges[i + 2]) for i in range(len(places))]
+        weakest = max(found, key=lambda step: step[2]) if found else None
+        if weakest is None or weakest[2] <= _CLAIM:
+            return found
+        del places[found.index(weakest)]
+
+
+def _rank_sum_p(before, after):
+    # type: (Sequence[float], Sequence[float]) -> float
+    """Return the two-sided p-value of Wilcoxon's rank sum test, from the normal distribution with the variance of the ties."""
+    ranks = _ranks(list(before) + list(after))
+    n, window = len(ranks), len(after)
+    middle = (n + 1) / 2.0
+    total = sum([(r - middle) ** 2 for r in ranks])
+    if not total:
+        return 1.0
+    sigma = (total / (n - 1) * window * (n - window) / n) ** 0.5
+    return _normal_p(max(abs(sum(ranks[n - window:]) - window * middle) - 0.5, 0.0) / sigma)
+
+
+def _change_pct(before, after):
+    # type: (float, float) -> Optional[float]
+    """Return the change in percent of the size of `before`; None from 0."""
+    return (after - before) / abs(before) * 100.0 if before else None
+
+
+class TrendAnalyzer(object):
+    """What a series of numbers says: its trend, its odd values, its steps, and whether the last runs are worse.
+
+    `values` is in every method a sequence in the order of time, oldest first. None, NaN and infinities are gaps: they are
+    left out, and every `index` in an answer counts in the sequence as it was given. Raises UsageError for what is no number.
+    Answers are plain dicts and lists, ready for JSON; what is not known is None and a `reason` says why. Too few values, or
+    values that are all alike, are an answer and no error.
+
+    A trend, a step or a regression is claimed when a series without one (independent values of any distribution) would show
+    it in at most 0.3 % of the cases, per series and not per value; neighbours that resemble each other are allowed for.
+    benchmarks/calibration.py measures it. Two populations in one series (two hosts) are noise to these tests as long as they
+    are mixed; runs on one host followed by runs on another are a step. There is no state: any number of threads may share
+    one. """
+
+    def calculate_linear_regression(self, values, x=None, min_change_pct=2.0):
+        # type: (Iterable[Any], Optional[Iterable[Any]], float) -> Dict[str, Any]
+        """Fit a line by least squares and by Theil-Sen, and say whether there is a trend.
+
+        Returns slope, intercept, r_squared, p_value (two-sided, of the slope), slope_low and slope_high (95 %), the robust
+        slope with robust_intercept, robust_low and robust_high (95 %; medians of blocks above 200 values), n (values used),
+        start and end (the robust line at both ends), change_pct (from start to end, None from 0), trend, trend_p_value and
+        reason. `x` gives the places (0, 1, 2 … without it), for example days; slopes are per unit of x.
+
+        trend is 'increasing' or 'decreasing' when a rank test, widened for dependent neighbours, has trend_p_value <= 0.003
+        and the line changes by at least `min_change_pct` percent of the median size of the values between its ends; 'stable'
+        when not; 'unknown' below 5 values. With 5 to 9 values only a series that never turns and lies close to a line is a
+        trend. Values that are all alike are 'stable'.
+
+        >>> line = TrendAnalyzer().calculate_linear_regression([1.0, 1.2, 1.4, 1.6, 1.8, 2.0])
+        >>> line['trend'], round(line['slope'], 6), round(line['change_pct'])
+        ('increasing', 0.2, 100)
+        """
+        xs, ys = _known_pairs(values, x)
+        result = dict.fromkeys(('slope', 'intercept', 'r_squared', 'p_value', 'slope_low', 'slope_high', 'robust_slope',
+                                'robust_intercept', 'robust_low', 'robust_high', 'start', 'end', 'change_pct',
+                                'trend_p_value', 'reason'))  # type: Dict[str, Any]
+        result.update(n=len(ys), trend='unknown')
+        if len(ys) < 2 or xs[0] == xs[-1]:
+            result['reason'] = 'no line through %d values' % len(ys) if len(ys) < 2 else 'all values have the same x'
+            return result
+        _add_least_squares(result, xs, ys)
+        block_x, block_y = _block_medians(xs, ys, _EXACT_SLOPES)
+        _add_robust_line(result, xs, block_x, block_y)
+        _judge_trend(result, block_y, min_change_pct)
+        return result
+
+    def calculate_percentiles(self, values, percentiles=(50, 90, 95, 99)):
+        # type: (Iterable[Any], Sequence[float]) -> Dict[str, Any]
+        """Return {'p50': …, 'p90': …, 'p95': …, 'p99': …}, interpolated between neighbours as numpy does; None without values.
+
+        Raises UsageError for a percentile outside 0 to 100.
+
+        >>> TrendAnalyzer().calculate_percentiles([1, 2, 3, 4], (50, 87.5))
+        {'p50': 2.5, 'p87.5': 3.625}
+        """
+        ordered = sorted(_known(values)[1])
+        for percent in percentiles:
+            if not 0 <= percent <= 100:
+                raise UsageError('percentile %r: must be from 0 to 100' % (percent,))
+        return {'p%g' % percent: _percentile(ordered, percent) if ordered else None for percent in percentiles}
+
+    def detect_anomalies(self, values, method='iqr', threshold=None):
+        # type: (Iterable[Any], str, Optional[float]) -> List[Dict[str, Any]]
+        """Return the values that lie far from the rest, on either side, as records of index, value, score and direction.
+
+        'iqr': beyond the quartiles by more than 1.5 interquartile ranges (Tukey), score in such ranges. 'zscore': more than 3
+        standard deviations from the mean (cannot happen in 10 values or fewer). 'mad': more than 3.5 robust deviations from
+        the median (Iglewicz & Hoaglin). `threshold` replaces the number. Where more than half of the values are equal, so
+        that the quartiles or the MAD say nothing, the mean absolute deviation is the measure. direction is 'high' or 'low'.
+        Below 4 known values, and when all are alike, the list is empty. Raises UsageError for another method or a threshold
+        that is not above 0.
+
+        >>> TrendAnalyzer().detect_anomalies([10, 12, 11, 13, 12, 100, 11, 12])
+        [{'index': 5, 'value': 100.0, 'score': 70.2, 'direction': 'high'}]
+        """
+        if method not in _ANOMALY_FENCES:
+            raise UsageError('method %r: no such method%s; valid: %s' % (
+                method, suggest(str(method), _ANOMALY_FENCES), ', '.join(_ANOMALY_FENCES)))
+        fences, usual = _ANOMALY_FENCES[method]
+        limit = usual if threshold is None else threshold
+        if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit > 0:
+            raise UsageError('threshold %r: must be a number above 0' % (threshold,))
+        places, numbers = _known(values)
+        if len(numbers) < 4:
+            return []
+        low, high, scale = fences(numbers)
+        found = []
+        for place, number in zip(places, numbers):
+            score = max(number - high, low - number) / scale if scale else 0.0
+            if score > limit:
+                found.append({'index': place, 'value': number, 'score': score,
+                              'direction': 'high' if number > high else 'low'})
+        return found
+
+    def detect_regression(self, values, window_size=5, threshold_pct=10.0, better='lower'):
+        # type: (Iterable[Any], int, float, Optional[str]) -> Dict[str, Any]
+        """Compare the last `window_size` values with those before them.
+
+        Returns verdict, before and after (medians), change_pct (None from 0), p_value, n_before, n_after, before_index (the
+        first value compared with: the last step in what was before begins a new normal), threshold_pct, reason, needed (how
+        many known values would be enough; None when there are). verdict is 'regression' or 'improvement' by `better`
+        ('lower', 'higher'; with None any change is 'changed') when the medians differ by more than threshold_pct percent AND
+        a rank sum test has p <= 0.003; else 'stable', or 'unknown' when there are too few values for such a p. Up to 7 before
+        a window of 5 it takes two groups that lie apart by more than either is wide. Raises UsageError for a window below 1
+        or a negative threshold.
+
+        >>> slower = TrendAnalyzer().detect_regression(
+        ...     [10.1, 10.3, 9.9, 10.0, 10.2, 9.8, 10.4, 10.2, 12.4, 12.1, 12.3, 12.6, 12.2])
+        >>> slower['verdict'], round(slower['change_pct'])
+        ('regression', 21)
+        """
+        _check_window(window_size, threshold_pct, better)
+        places, numbers = _known(values)
+        result = dict.fromkeys(
+            ('before', 'after', 'change_pct', 'p_value', 'before_index', 'reason', 'needed'))  # type: Dict[str, Any]
+        result.update(verdict='unknown', threshold_pct=threshold_pct, n_before=max(len(numbers) - window_size, 0),
+                      n_after=min(window_size, len(numbers)))
+        needed = _values_needed(window_size)
+        if len(numbers) < needed:
+            result.update(needed=needed, reason='%d values; a window of %d needs %d' % (len(numbers), window_size, needed))
+            return result
+        before, after = numbers[:-window_size], numbers[-window_size:]
+        start = _last_level(before, needed - window_size)
+        result.update(before_index=places[start], n_before=len(before) - start)
+        _judge_regression(result, before[start:], after, better)
+        return result
+
+    def detect_change_points(self, values):
+        # type: (Iterable[Any]) -> List[Dict[str, Any]]
+        """Return every step in the level, in the order of time: records of index (first value of the new level), before and after
+        (medians of the levels on both sides), change_pct (None from 0), score, p_value, n_before and n_after.
+
+        The place where the mean ranks before and after differ most (Pettitt 1979, standardized) is a step when a series
+        without one, as long as this, reaches its score in at most 0.3 % of the cases; the score is lessened by the dependence
+        between neighbours. Then both parts are searched (binary segmentation), and at the end each step is tested again
+        between its neighbours. Ranks make it deaf to single extreme values and independent of the distribution.
+        Deterministic. Below 16 known values nothing can be claimed and the list is empty; nor is a level of fewer than 3
+        values found.
+
+        >>> steps = TrendAnalyzer().detect_change_points([1.0, 1.1, 0.9, 1.2] * 4 + [2.0, 2.1, 1.9, 2.2] * 4)
+        >>> [(step['index'], round(step['change_pct'])) for step in steps]
+        [(16, 95)]
+        """
+        places, numbers = _known(values)
+        steps = _find_steps(numbers)
+        edges = [0] + [place for place, _, _ in steps] + [len(numbers)]
+        levels = [numbers[a:b] for a, b in zip(edges, edges[1:])]
+        medians = [_median(level) for level in levels if level]
+        return [{'index': places[place], 'before': medians[i], 'after': medians[i + 1],
+                 'change_pct': _change_pct(medians[i], medians[i + 1]), 'score': score, 'p_value': p,
+                 'n_before': len(levels[i]), 'n_after': len(levels[i + 1])} for i, (place, score, p) in enumerate(steps)]
+
+    def analyze_metric_history(self, history_manager, script_path, metric_name, days=30, better='lower', window_size=5,
+                               threshold_pct=10.0):
+        # type: (Any, Optional[str], str, Optional[float], Optional[str], int, float) -> Dict[str, Any]
+        """Put together what the history says about one metric of a script over the last `days` (None: all).
+
+        `history_manager` gives get_metric_series(script_path, metric_name, days=days) -> [(run id, start time, value, git
+        commit, status)]. Only successful runs are judged (a failed one ends early); metrics that tell of success itself are
+        taken from all. Runs stand in the order of their ids: a clock that was set back does not reorder them.
+
+        Returns script_path, metric, days, n (runs judged), n_excluded (not successful), n_unknown (no value), first and last
+        (run records), median, percentiles, regression_line (calculate_linear_regression over runs), per_day (robust slope per
+        day; None when the clock does not tell), anomalies, change_points, regression, and reasons: a list of sentences on
+        what could not be judged. Each anomaly and change point also has run_id, start_time and git_commit of its run, a
+        change point previous_commit as well. """
+        rows = sorted(history_manager.get_metric_series(script_path, metric_name, days=days), key=lambda row: row[0])
+        everything = metric_name in _METRICS_OF_SUCCESS
+        judged = [row for row in rows if everything or row[4] == 'success']
+        return _analyze_runs(self, judged, {
+            'script_path': script_path, 'metric': metric_name, 'days': days, 'n_excluded': len(rows) - len(judged),
+        }, better, window_size, threshold_pct)
+
+
+_METRICS_OF_SUCCESS = ('success', 'exit_code', 'timed_out', 'attempt_number')
+
+
+def _known_pairs(values, x):
+    # type: (Iterable[Any], Optional[Iterable[Any]]) -> Tuple[List[float], List[float]]
+    """Return (x, y) of the pairs that are known, in the order of x."""
+    places, numbers = _known(values)
+    if x is None:
+        return [float(place) for place in places], numbers
+    values, x = list(values), list(x)
+    if len(values) != len(x):
+        raise UsageError('%d values, %d x: must be as many' % (len(values), len(x)))
+    known_x = dict(zip(*_known(x)))
+    pairs = [(known_x[place], number) for place, number in zip(places, numbers) if place in known_x]
+    if any(a[0] > b[0] for a, b in zip(pairs, pairs[1:])):
+        pairs.sort(key=lambda pair: pair[0])
+    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+
+
+def _add_least_squares(result, x, y):
+    # type: (Dict[str, Any], Sequence[float], Sequence[float]) -> None
+    slope, intercept, residual, total, sxx = _fit_line(x, y)
+    df = len(y) - 2
+    result.update(slope=slope, intercept=intercept)
+    if total > 0.0:
+        result['r_squared'] = max(0.0, 1.0 - residual / total)
+    if df > 0 and total > 0.0:
+        error = (residual / df / sxx) ** 0.5
+        result['p_value'] = _student_p(slope / error, df) if error else 0.0
+        reach = error * _student_quantile(0.05, df)
+        result.update(slope_low=slope - reach, slope_high=slope + reach)
+
+
+def _student_quantile(p, df):
+    # type: (float, float) -> float
+    """Return the t whose two-sided p-value is `p`."""
+    return _quantile(lambda t: _student_p(t, df), p)
+
+
+def _add_robust_line(result, x, block_x, block_y):
+    # type: (Dict[str, Any], Sequence[float], Sequence[float], Sequence[float]) -> None
+    slope, low, high = _theil_sen(block_x, block_y)
+    intercept = _median(block_y) - slope * _median(block_x)
+    start, end = intercept + slope * x[0], intercept + slope * x[-1]
+    result.update(robust_slope=slope, robust_intercept=intercept, robust_low=low, robust_high=high, start=start, end=end,
+                  change_pct=_change_pct(start, end))
+
+
+def _judge_trend(result, numbers, min_change_pct):
+    # type: (Dict[str, Any], Sequence[float], float) -> None
+    """Fill in trend, trend_p_value and reason."""
+    if result['n'] < _MINIMUM_TREND:
+        result['reason'] = '%d values; %d are needed' % (result['n'], _MINIMUM_TREND)
+        return
+    if min(numbers) == max(numbers):
+        result.update(trend='stable', reason='all %d values are alike: no spread at all' % result['n'])
+        return
+    p = result['trend_p_value'] = _trend_p(numbers) if len(numbers) >= 10 else _short_trend_p(numbers, result['p_value'])
+    change = result['end'] - result['start']
+    size = _median([abs(number) for number in numbers])
+    result['trend'] = 'stable'
+    if p > _CLAIM:
+        result['reason'] = 'such a slope is found by chance as well (p = %.2g)' % p
+    elif abs(change) <= size * min_change_pct / 100.0:
+        result['reason'] = 'the change of %.2g %% is below %g %%' % (abs(change) / size * 100.0, min_change_pct)
+    elif change:
+        result['trend'] = 'increasing' if change > 0 else 'decreasing'
+
+
+def _short_trend_p(numbers, p_of_line):
+    # type: (Sequence[float], float) -> float
+    """Below 10 values: chance orders n values in 2 of n! cases, and puts them near a line in few of those."""
+    steps = [b - a for a, b in zip(numbers, numbers[1:])]
+    if not (all(step > 0 for step in steps) or all(step < 0 for step in steps)):
+        return 1.0
+    in_order = 2.0
+    for i in range(2, len(numbers) + 1):
+        in_order /= i
+    return min(in_order, max(in_order * p_of_line ** 0.5, p_of_line)) if p_of_line <= 0.01 else in_order
+
+
+def _quartile_fences(numbers):
+    # type: (Sequence[float]) -> Tuple[float, float, float]
+    """Return the quartiles and their distance; where that is 0, the median twice and a robust scale."""
+    ordered = sorted(numbers)
+    low, high = _percentile(ordered, 25), _percentile(ordered, 75)
+    if high - low > abs(high) * 1e-12:
+        return low, high, high - low
+    middle = _median(ordered)
+    return middle, middle, 2.0 * _robust_scale(ordered, middle)
+
+
+def _mean_fences(numbers):
+    # type: (Sequence[float]) -> Tuple[float, float, float]
+    mean = _mean(numbers)
+    sigma = _mean([(number - mean) ** 2 for number in numbers]) ** 0.5
+    return mean, mean, sigma if sigma > abs(mean) * 1e-12 else 0.0
+
+
+def _median_fences(numbers):
+    # type: (Sequence[float]) -> Tuple[float, float, float]
+    middle = _median(numbers)
+    return middle, middle, _robust_scale(numbers, middle)
+
+
+#: Method: what gives (low, high, scale), and how many scales beyond are usual.
+_ANOMALY_FENCES = {'iqr': (_quartile_fences, 1.5), 'zscore': (_mean_fences, 3.0), 'mad': (_median_fences, 3.5)}
+
+
+def _check_window(window_size, threshold_pct, better):
+    # type: (Any, Any, Any) -> None
+    if isinstance(window_size, bool) or not isinstance(window_size, int) or window_size < 1:
+        raise UsageError('window_size %r: must be a whole number of at least 1' % (window_size,))
+    if isinstance(threshold_pct, bool) or not isinstance(threshold_pct, (int, float)) or not threshold_pct >= 0:
+        raise UsageError('threshold_pct %r: must be a number of at least 0' % (threshold_pct,))
+    if better not in ('lower', 'higher', None):
+        raise UsageError("better %r: must be 'lower', 'higher' or None" % (better,))
+
+
+def _values_needed(window_size):
+    # type: (int) -> int
+    """Return how many values are needed so that two groups that do not overlap are a proof (p <= 0.003, two-sided)."""
+    before, orders = _MINIMUM_BEFORE, 0.0
+    while True:
+        orders = 1.0
+        for i in range(1, window_size + 1):
+            orders *= (before + i) / float(i)
+        if 2.0 / orders <= _CLAIM or window_size >= 5:
+            return before + window_size
+        before += 1
+
+
+def _last_level(numbers, least):
+    # type: (Sequence[float], int) -> int
+    """Return where the last level begins, keeping at least `least` values."""
+    steps = [place for place, _, _ in _find_steps(numbers) if place <= len(numbers) - max(least, 10)]
+    return steps[-1] if steps else 0
+
+
+def _judge_regression(result, before, after, better):
+    # type: (Dict[str, Any], Sequence[float], Sequence[float], Optional[str]) -> None
+    """Fill in verdict, medians, p_value and reason."""
+    old, fresh = _median(before), _median(after)
+    p = _rank_sum_p(before, after)
+    if p > _CLAIM and _lie_apart(before, after):
+        p = _CLAIM
+    change = _change_pct(old, fresh)
+    result.update(before=old, after=fresh, change_pct=change, p_value=p, verdict='stable')
+    if p > _CLAIM:
+        result['reason'] = 'such a difference is found by chance as well (p = %.2g)' % p
+    elif change is not None and abs(change) <= result['threshold_pct'] or old == fresh:
+        result['reason'] = 'the change of %.2g %% is not above %g %%' % (change or 0.0, result['threshold_pct'])
+    elif better is None:
+        result['verdict'] = 'changed'
+    else:
+        result['verdict'] = 'regression' if (fresh > old) == (better == 'lower') else 'improvement'
+
+
+def _lie_apart(before, after):
+    # type: (Sequence[float], Sequence[float]) -> bool
+    """Tell whether two groups have a gap between them that is wider than either group."""
+    gap = max(min(after) - max(before), min(before) - max(after))
+    return gap > max(max(before) - min(before), max(after) - min(after))
+
+
+def _analyze_runs(analyzer, rows, result, better, window_size, threshold_pct):
+    # type: (TrendAnalyzer, List[Any], Dict[str, Any], Optional[str], int, float) -> Dict[str, Any]
+    """Fill in the rest of analyze_metric_history's answer for rows of (run id, start time, value, git commit, status)."""
+    known = set(_known([row[2] for row in rows])[0])
+    runs = [row for i, row in enumerate(rows) if i in known]
+    values = [float(row[2]) for row in runs]
+    line = analyzer.calculate_linear_regression(values)
+    steps = analyzer.detect_change_points(values)
+    regression = analyzer.detect_regression(values, window_size, threshold_pct, better)
+    for step in steps:
+        step['previous_commit'] = runs[step['index'] - 1][3]
+    odd = analyzer.detect_anomalies(values, 'mad')
+    for record in odd + steps:
+        run = runs[record['index']]
+        record.update(run_id=run[0], start_time=run[1], git_commit=run[3])
+    reasons = ['trend: ' + line['reason']] if line['trend'] == 'unknown' else []
+    if len(values) < 4:
+        reasons.append('anomalies: %d values; 4 are needed' % len(values))
+    if len(values) < _MINIMUM_STEP:
+        reasons.append('change points: %d values; %d are needed' % (len(values), _MINIMUM_STEP))
+    if regression['verdict'] == 'unknown':
+        reasons.append('regression: ' + regression['reason'])
+    result.update(
+        n=len(values), n_unknown=len(rows) - len(values), first=_run_record(runs[0]) if runs else None,
+        last=_run_record(runs[-1]) if runs else None, median=_median(values) if values else None,
+        percentiles=analyzer.calculate_percentiles(values), regression_line=line, per_day=_slope_per_day(runs, values),
+        anomalies=odd, change_points=steps, regression=regression, reasons=reasons)
+    return result
+
+
+def _run_record(row):
+    # type: (Sequence[Any]) -> Dict[str, Any]
+    return {'run_id': row[0], 'start_time': row[1], 'value': float(row[2]), 'git_commit': row[3]}
+
+
+def _slope_per_day(runs, values):
+    # type: (List[Any], List[float]) -> Optional[float]
+    """Return the robust slope over the wall clock, per day; None with fewer than 5 runs or when they span no time."""
+    days = [_epoch(run[1]) / 86400.0 for run in runs if run[1] is not None]
+    if len(days) < max(len(runs), _MINIMUM_TREND):
+        return None
+    pairs = sorted(zip(days, values))
+    x, y = _block_medians([pair[0] for pair in pairs], [pair[1] for pair in pairs], _EXACT_SLOPES)
+    return _theil_sen(x, y)[0] if x[-1] > x[0] else None
+
+
+def _epoch(moment):
+    # type: (Any) -> float
+    """Return seconds since 1970 of a number of seconds or an ISO 8601 text; raises UsageError."""
+    if isinstance(moment, str):
+        return _parse_time(moment) / 1e6
+    return _known([moment])[1][0]
+
+
+class BaselineCalculator(object):
+    """What is usual for a metric: the median of good runs and a robust band around it.
+
+    Records are dicts of runs as HistoryManager gives them: id, status, start_time (ISO 8601 or seconds since 1970) and the
+    value, either under the metric's name, in `metrics`, or as `value`. Only runs with status 'success' teach; the run that is
+    judged never does, nor does anything after it. `days` limits how old a run may be, `min_runs` is how few are no baseline,
+    `band` the share of good runs that the band should hold (0.99). The band is never narrower than `min_band_pct` percent of
+    the median on each side. Raises UsageError for values that cannot be. """
+
+    def __init__(self, min_runs=5, days=None, band=0.99, min_band_pct=1.0):
+        # type: (int, Optional[float], float, float) -> None
+        if isinstance(min_runs, bool) or not isinstance(min_runs, int) or min_runs < 2:
+            raise UsageError('min_runs %r: must be a whole number of at least 2' % (min_runs,))
+        if not 0 < band < 1:
+            raise UsageError('band %r: must be between 0 and 1' % (band,))
+        self.min_runs = min_runs
+        self.days = days
+        self.band = band
+        self.min_band_pct = min_band_pct
+
+    def calculate(self, records, metric_name, judged=None, now=None):
+        # type: (Iterable[Dict[str, Any]], str, Optional[Dict[str, Any]], Optional[float]) -> Dict[str, Any]
+        """Learn from records and return metric, median, low, high, spread (robust sigma), n, run_ids, reason, needed.
+
+        `judged` is the record of the run that will be judged: itself and runs with a greater id are left out. `days` count
+        back from `now` (seconds since 1970; without it from the judged run, else from the newest record). With fewer than
+        `min_runs` good runs everything but n is None and `reason` says so. The band widens with few runs by Student's t for
+        one more run.
+
+        >>> runs = [{'id': i, 'status': 'success', 'value': v} for i, v in enumerate([10.0, 11.0, 9.0, 10.0, 10.5, 9.5])]
+        >>> baseline = BaselineCalculator().calculate(runs, 'execution_time_seconds')
+        >>> baseline['median'], baseline['n'], 6 < baseline['low'] < 9
+        (10.0, 6, True)
+        """
+        good = _good_records(records, metric_name, judged, self.days, now)
+        values = [value for _, value in good]
+        result = dict.fromkeys(('median', 'low', 'high', 'spread', 'reason', 'needed'))  # type: Dict[str, Any]
+        result.update(metric=metric_name, n=len(values), run_ids=[record.get('id') for record, _ in good])
+        if len(values) < self.min_runs:
+            result.update(needed=self.min_runs, reason='%d good runs; %d are needed' % (len(values), self.min_runs))
+            return result
+        middle = _median(values)
+        spread = _robust_scale(values, middle)
+        n = len(values)
+        reach = spread * _student_quantile(1.0 - self.band, n - 1) * (1.0 + 1.5 / n) ** 0.5
+        reach = max(reach, abs(middle) * self.min_band_pct / 100.0)
+        result.update(median=middle, spread=spread, low=middle - reach, high=middle + reach)
+        if not spread:
+            result['reason'] = 'all %d values are alike: no spread at all' % n
+        return result
+
+    def judge(self, value, baseline):
+        # type: (Optional[float], Dict[str, Any]) -> Dict[str, Any]
+        """Say where a value lies: verdict 'within', 'above', 'below' or 'unknown', change_pct from the median, reason.
+
+        >>> BaselineCalculator().judge(14.0, {'median': 10.0, 'low': 8.0, 'high': 12.0})
+        {'verdict': 'above', 'change_pct': 40.0, 'reason': None}
+        """
+        known = _known([value])[1]
+        if not known or baseline['median'] is None:
+            return {'verdict': 'unknown', 'change_pct': None,
+                    'reason': baseline.get('reason') if baseline['median'] is None else 'the run has no value'}
+        number = known[0]
+        verdict = 'above' if number > baseline['high'] else 'below' if number < baseline['low'] else 'within'
+        return {'verdict': verdict, 'change_pct': _change_pct(baseline['median'], number), 'reason': None}
+
+
+def _record_value(record, metric_name):
+    # type: (Dict[str, Any], str) -> Any
+    """Find the value of a metric in a record; None when it has none."""
+    metrics = record.get('metrics') or {}
+    for place, name in ((metrics, metric_name), (record, metric_name), (record, 'value')):
+        if place.get(name) is not None:
+            return place[name]
+    return None
+
+
+def _good_records(records, metric_name, judged, days, now):
+    # type: (Iterable[Dict[str, Any]], str, Optional[Dict[str, Any]], Optional[float], Optional[float]) -> List[Tuple[Any, float]]
+    """Return (record, value) of the successful runs before the judged one and within `days`."""
+    records = list(records)
+    if judged is not None and judged.get('id') is not None:
+        records = [record for record in records if record.get('id') is None or record['id'] < judged['id']]
+    records = [record for record in records if record is not judged]
+    if days is not None:
+        end = now
+        if end is None and judged is not None and judged.get('start_time') is not None:
+            end = _epoch(judged['start_time'])
+        times = [_epoch(record['start_time']) if record.get('start_time') is not None else None for record in records]
+        if end is None:
+            end = max([moment for moment in times if moment is not None] or [0.0])
+        records = [record for record, moment in zip(records, times) if moment is not None and moment >= end - days * 86400.0]
+    good = [record for record in records if record.get('status') == 'success']
+    places, values = _known([_record_value(record, metric_name) for record in good])
+    return [(good[place], value) for place, value in zip(places, values)]
+
+
+class MLAnomalyDetector(object):
+    """Find runs that are odd in several metrics together, for example quick although they read much.
+
+    The distance is Mahalanobis's on robustly scaled values: each metric is centred on its median and divided by its robust
+    sigma, values beyond 3 are drawn in before correlations are taken, and the correlations are shrunk towards none as far as
+    the number of runs asks for. A run is odd when such a distance has at most probability `p` (0.001) in as many runs, and
+    when it is further out than heavy tails in the past explain. With scikit-learn installed an isolation forest gives a
+    second opinion (`forest`). Not for several threads while `fit` runs. """
+
+    def __init__(self, p=0.001, use_forest=True):
+        # type: (float, bool) -> None
+        if not 0 < p < 1:
+            raise UsageError('p %r: must be between 0 and 1' % (p,))
+        self.p = p
+        self.use_forest = use_forest
+        self.metrics = []     # type: List[str]
+        self.constant = {}    # type: Dict[str, float]
+        self.reason = 'not fitted'  # type: Optional[str]
+        self.n = 0
+        self.needed = None    # type: Optional[int]
+        self._centers = {}    # type: Dict[str, float]
+        self._scales = {}     # type: Dict[str, float]
+        self._correlations = []  # type: List[List[float]]
+        self._widening = 1.0
+        self._forest = None   # type: Any
+
+    def fit(self, runs, metric_names=None):
+        # type: (Iterable[Dict[str, Any]], Optional[Sequence[str]]) -> MLAnomalyDetector
+        """Learn from good runs: dicts of metrics, or records with `metrics` in them. Returns itself.
+
+        Without `metric_names` every numeric metric is taken that at least nine tenths of the runs have, except what tells of
+        success and of the monitor itself. Metrics that are all alike go to `constant`. Runs that lack a metric are left out.
+        Needs the greater of 10 and 3 runs per metric; with fewer `reason` is set, `needed` says how many, and `score` answers
+        unknown. """
+        rows = [run.get('metrics') or run for run in runs]
+        names = _usable_metrics(rows) if metric_names is None else list(metric_names)
+        columns = {name: _known([row.get(name) for row in rows]) for name in names}
+        complete = set(range(len(rows)))
+        for name in names:
+            complete &= set(columns[name][0])
+        table = {name: [value for place, value in zip(*columns[name]) if place in complete] for name in names}
+        self._forest, self.n, self.reason, self.needed = None, len(complete), None, None
+        self._centers = {name: _median(table[name]) for name in names if table[name]}
+        self._scales = {name: _robust_scale(table[name], self._centers[name]) for name in self._centers}
+        self.constant = {name: self._centers[name] for name in self._centers if not self._scales[name]}
+        self.metrics = [name for name in names if self._scales.get(name)]
+        needed = max(10, 3 * len(self.metrics))
+        if not self.metrics or self.n < needed:
+            self.needed = needed if self.metrics or self.n < needed else None
+            self.reason = '%d complete runs; %d are needed' % (self.n, needed) if self.needed else 'no metric varies'
+            return self
+        scaled = [[(value - self._centers[name]) / self._scales[name] for value in table[name]] for name in self.metrics]
+        self._correlations = _shrunk_correlations(scaled)
+        self._widening = self._tail_widening(list(zip(*scaled)))
+        if self.use_forest:
+            self._forest = _isolation_forest([list(row) for row in zip(*scaled)])
+        return self
+
+    def score(self, run):
+        # type: (Dict[str, Any]) -> Dict[str, Any]
+        """Judge one run, which must not be among those learned from.
+
+        Returns anomaly (True, False, or None: unknown), distance (squared), threshold, p_value, contributions (largest first:
+        metric, share of the distance, deviation in robust sigmas, direction), changed_constants (metrics that never varied
+        and now do), n, missing (metrics without a value), forest (None without scikit-learn, else anomaly and score, below 0
+        is odd) and reason. """
+        row = run.get('metrics') or run
+        result = dict.fromkeys(('anomaly', 'distance', 'threshold', 'p_value', 'forest', 'reason'))  # type: Dict[str, Any]
+        known = {name: number for name in self._centers for number in _known([row.get(name)])[1]}
+        result.update(n=self.n, contributions=[], missing=[name for name in self.metrics if name not in known],
+                      changed_constants=sorted(name for name in self.constant
+                                               if name in known and known[name] != self.constant[name]))
+        present = [i for i, name in enumerate(self.metrics) if name in known]
+        if self.reason or not present:
+            result['reason'] = self.reason or 'the run has none of the metrics'
+            return result
+        scaled = [(known[self.metrics[i]] - self._centers[self.metrics[i]]) / self._scales[self.metrics[i]] for i in present]
+        distance, shares = _mahalanobis([[self._correlations[i][j] for j in present] for i in present], scaled)
+        result.update(distance=distance, threshold=self._threshold(len(present)), p_value=self._p_value(distance, len(present)))
+        result['anomaly'] = result['p_value'] <= self.p
+        result['contributions'] = sorted((
+            {'metric': self.metrics[i], 'share': share, 'deviation': value, 'direction': 'high' if value > 0 else 'low'}
+            for i, share, value in zip(present, shares, scaled)), key=lambda part: -part['share'])
+        if self._forest is not None and not result['missing']:
+            decision = float(self._forest.decision_function([scaled])[0])
+            result['forest'] = {'anomaly': decision < 0, 'score': decision}
+        return result
+
+    def detect(self, runs, metric_names=None):
+        # type: (Iterable[Dict[str, Any]], Optional[Sequence[str]]) -> List[Dict[str, Any]]
+        """Judge every run by all the others and return those that are odd, each with its index; empty when too few (see
+        `reason`)."""
+        runs = list(runs)
+        found = []
+        if self.fit(runs, metric_names).reason is None:
+            names = self.metrics + sorted(self.constant)
+            for index in range(len(runs)):
+                judge = MLAnomalyDetector(self.p, False).fit(runs[:index] + runs[index + 1:], names)
+                verdict = judge.score(runs[index])
+                if verdict['anomaly']:
+                    found.append(dict(verdict, index=index))
+        return found
+
+    def _p_value(self, distance, metrics):
+        # type: (float, int) -> float
+        """Hotelling's distribution for one more run, as if a robust estimate from n runs were an exact one from fewer."""
+        n = max(self.n * _ROBUST_EFFICIENCY, metrics + 2.0)
+        f = distance / self._widening * n * (n - metrics) / (metrics * (n - 1.0) * (n + 1.0))
+        return _f_p(f, metrics, n - metrics)
+
+    def _threshold(self, metrics):
+        # type: (int) -> float
+        return _quantile(lambda distance: self._p_value(distance, metrics), self.p)
+
+    def _tail_widening(self, rows):
+        # type: (List[Tuple[float, ...]]) -> float
+        """Compare the outer tenth of the past distances with what normal values have; above 1 the tails are heavy."""
+        distances = sorted(_mahalanobis(self._correlations, row)[0] for row in rows)
+        usual = _quantile(lambda x: _chi_square_p(x, len(self.metrics)), 0.1)
+        return max(1.0, _percentile(distances, 90) / usual)
+
+
+_ROBUST_EFFICIENCY = 0.6  # runs of an exact estimate that tell as much as one run of a robust one; by simulation
+
+
+def _usable_metrics(rows):
+    # type: (Sequence[Dict[str, Any]]) -> List[str]
+    counts = {}  # type: Dict[str, int]
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and value - value == 0:
+                counts[name] = counts.get(name, 0) + 1
+    return [name for name in counts if counts[name] >= 0.9 * len(rows) and name not in _METRICS_OF_SUCCESS
+            and not name.startswith('monitor_') and name != 'id']
+
+
+def _shrunk_correlations(columns):
+    # type: (Sequence[Sequence[float]]) -> List[List[float]]
+    """Return correlations of robustly scaled columns, values beyond 3 drawn in, shrunk towards 0 by their own
+    uncertainty (Schaefer & Strimmer 2005, with the variance of a correlation of n normal pairs)."""
+    drawn = [[max(-3.0, min(3.0, value)) for value in column] for column in columns]
+    n, size = len(drawn[0]), len(drawn)
+    matrix = [[1.0] * size for _ in range(size)]
+    doubt = weight = 0.0
+    for i in range(size):
+        for j in range(i):
+            r = _correlation(drawn[i], drawn[j]) or 0.0
+            matrix[i][j] = matrix[j][i] = r
+            doubt += (1.0 - r * r) ** 2 / (n - 1.0)
+            weight += r * r
+    keep = 1.0 - min(1.0, max(doubt / weight if weight else 1.0, 0.01))
+    return [[matrix[i][j] * keep if i != j else 1.0 for j in range(size)] for i in range(size)]
+
+
+def _cholesky(matrix):
+    # type: (Sequence[Sequence[float]]) -> List[List[float]]
+    """Return the lower triangle L with L times its transpose = matrix, which must be positive definite.
+
+    >>> _cholesky([[4.0, 2.0], [2.0, 5.0]])
+    [[2.0, 0.0], [1.0, 2.0]]
+    """
+    size = len(matrix)
+    lower = [[0.0] * size for _ in range(size)]
+    for i in range(size):
+        for j in range(i + 1):
+            rest = matrix[i][j] - sum([lower[i][k] * lower[j][k] for k in range(j)])
+            lower[i][j] = max(rest, 1e-12) ** 0.5 if i == j else rest / lower[j][j]
+    return lower
+
+
+def _solve(lower, vector):
+    # type: (Sequence[Sequence[float]], Sequence[float]) -> List[float]
+    """Solve L L' x = vector."""
+    size = len(lower)
+    x = list(vector)
+    for i in range(size):
+        x[i] = (x[i] - sum([lower[i][k] * x[k] for k in range(i)])) / lower[i][i]
+    for i in reversed(range(size)):
+        x[i] = (x[i] - sum([lower[k][i] * x[k] for k in range(i + 1, size)])) / lower[i][i]
+    return x
+
+
+def _mahalanobis(matrix, vector):
+    # type: (Sequence[Sequence[float]], Sequence[float]) -> Tuple[float, List[float]]
+    """Return the squared distance, and what share of it would go if each variable were left out."""
+    lower = _cholesky(matrix)
+    u = _solve(lower, vector)
+    distance = sum([a * b for a, b in zip(u, vector)])
+    size = len(lower)
+    drops = []
+    for i in range(size):
+        unit = [0.0] * size
+        unit[i] = 1.0
+        drops.append(u[i] * u[i] / _solve(lower, unit)[i])
+    total = sum(drops) or 1.0
+    return distance, [drop / total for drop in drops]
+
+
+def _isolation_forest(rows):
+    # type: (List[List[float]]) -> Any
+    """Fit scikit-learn's isolation forest, always with the same seed; None where it is not installed."""
+    try:
+        from sklearn.ensemble import IsolationForest  # type: ignore[import-not-found]
+    except ImportError:
+        return None
+    return IsolationForest(random_state=0).fit(rows)
+
+
+def _correlation(x, y):
+    # type: (Sequence[float], Sequence[float]) -> Optional[float]
+    """Return Pearson's r; None when either is constant."""
+    import math
+    mean_x, mean_y = _mean(x), _mean(y)
+    dx, dy = [value - mean_x for value in x], [value - mean_y for value in y]
+    sxx, syy = math.fsum([d * d for d in dx]), math.fsum([d * d for d in dy])
+    if min(x) == max(x) or min(y) == max(y) or not sxx or not syy:
+        return None
+    return max(-1.0, min(1.0, math.fsum([a * b for a, b in zip(dx, dy)]) / (sxx ** 0.5 * syy ** 0.5)))
+
+
+def _correlation_p(r, n):
+    # type: (float, float) -> Optional[float]
+    """Return the two-sided p-value of a correlation of n pairs; None below 3."""
+    if n < 3:
+        return None
+    return _student_p(abs(r) * ((n - 2.0) / (1.0 - r * r)) ** 0.5, n - 2.0) if abs(r) < 1.0 else 0.0
+
+
+class MetricsCorrelationAnalyzer(object):
+    """Which metrics of a script go together, also with a delay of some runs.
+
+    Series are lists of numbers of equal length in the order of time, None for unknown; pairs in which one is unknown are left
+    out. """
+
+    def pearson(self, x, y):
+        # type: (Sequence[Any], Sequence[Any]) -> Dict[str, Any]
+        """Return r, p_value (two-sided, Student's t), n and reason; r is None below 2 pairs or when one series is constant.
+
+        >>> round(MetricsCorrelationAnalyzer().pearson([1, 2, 3, 4], [2, 4, 6, 8])['r'], 12)
+        1.0
+        """
+        x, y = _known_pairs(y, x)
+        return _correlation_record(x, y)
+
+    def spearman(self, x, y):
+        # type: (Sequence[Any], Sequence[Any]) -> Dict[str, Any]
+        """As `pearson`, of the ranks: any relation that never turns.
+
+        >>> round(MetricsCorrelationAnalyzer().spearman([1, 2, 3, 4], [1, 10, 100, 1000])['r'], 12)
+        1.0
+        """
+        x, y = _known_pairs(y, x)
+        return _correlation_record(_ranks(x), _ranks(y))
+
+    def correlate(self, series, max_lag=0, alpha=0.01):
+        # type: (Dict[str, Sequence[Any]], int, float) -> List[Dict[str, Any]]
+        """Compare every pair of metrics at every lag up to `max_lag` runs and return records, the surest first.
+
+        Each has first, second, lag (the first leads by so many runs), pearson, pearson_p, spearman, spearman_p, n,
+        p_adjusted, significant and reason. p_adjusted is the rank correlation's p-value with n lessened where both series
+        resemble their own past (Bartlett 1935), corrected for all comparisons of the call (Holm 1979); `significant` when at
+        most `alpha`. With fewer than 5 pairs it is None. Raises UsageError for series of different lengths. """
+        names = list(series)
+        lengths = set(len(series[name]) for name in names)
+        if len(lengths) > 1:
+            raise UsageError('series of %s values: must be as many' % ', '.join(str(n) for n in sorted(lengths)))
+        records = []
+        for i, first in enumerate(names):
+            for second in names[i + 1:]:
+                for lag in range(-max_lag, max_lag + 1):
+                    records.append(_lagged(first, second, series[first], series[second], lag))
+        _correct_for_many(records, alpha)
+        return sorted(records, key=lambda record: (
+            record['p_adjusted'] is None, record['p_adjusted'] or 0.0, -abs(record['spearman'] or 0.0)))
+
+
+def _correlation_record(x, y):
+    # type: (Sequence[float], Sequence[float]) -> Dict[str, Any]
+    n = len(x)
+    r = _correlation(x, y) if n > 1 else None
+    reason = None if r is not None else '%d pairs; 3 are needed' % n if n < 2 else 'a series is constant'
+    return {'r': r, 'p_value': None if r is None else _correlation_p(r, n), 'n': n, 'reason': reason}
+
+
+def _lagged(first, second, x, y, lag):
+    # type: (str, str, Sequence[Any], Sequence[Any], int) -> Dict[str, Any]
+    """Compare x with y `lag` runs later."""
+    if lag < 0:
+        first, second, x, y, lag = second, first, y, x, -lag
+    pairs = _in_time(x, y, lag)
+    a, b = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    ranks_a, ranks_b = _ranks(a), _ranks(b)
+    linear, ranked = _correlation_record(a, b), _correlation_record(ranks_a, ranks_b)
+    record = {'first': first, 'second': second, 'lag': lag, 'pearson': linear['r'], 'pearson_p': linear['p_value'],
+              'spearman': ranked['r'], 'spearman_p': ranked['p_value'], 'n': len(a), 'p_adjusted': None, 'significant': None,
+              'reason': ranked['reason']}
+    if len(a) < 5:
+        record['reason'] = '%d pairs; 5 are needed' % len(a)
+    elif ranked['r'] is not None:
+        both = _own_past(ranks_a) * _own_past(ranks_b)
+        record['p_adjusted'] = _correlation_p(ranked['r'], max(3.0, len(a) * (1.0 - both) / (1.0 + both)))
+    return record
+
+
+def _in_time(x, y, lag):
+    # type: (Sequence[Any], Sequence[Any], int) -> List[Tuple[float, float]]
+    """Return the pairs (x, y `lag` places later) of which both are known, in the order of time."""
+    known_x, known_y = dict(zip(*_known(x))), dict(zip(*_known(y)))
+    return [(known_x[i], known_y[i + lag]) for i in sorted(known_x) if i + lag in known_y]
+
+
+def _own_past(numbers):
+    # type: (Sequence[float]) -> float
+    """Return the correlation of a series with itself one place later, at least 0 and at most 0.99."""
+    r = _correlation(numbers[:-1], numbers[1:])
+    return min(max(r or 0.0, 0.0), 0.99)
+
+
+def _correct_for_many(records, alpha):
+    # type: (List[Dict[str, Any]], float) -> None
+    """Replace p_adjusted by Holm's: the smallest times the number of comparisons, and so on, never falling."""
+    known = sorted((record for record in records if record['p_adjusted'] is not None), key=lambda record: record['p_adjusted'])
+    highest = 0.0
+    for i, record in enumerate(known):
+        highest = max(highest, min(1.0, record['p_adjusted'] * (len(known) - i)))
+        record.update(p_adjusted=highest, significant=highest <= alpha)
+
+
+class ResourceForecaster(object):
+    """What a series will be next, with intervals, and when it reaches a limit.
+
+    `values` as in TrendAnalyzer: oldest first, None for gaps (they are left out). Forecasts count in runs. The last 500 known
+    values are used.
+    """
+    METHODS = ('auto', 'linear', 'simple', 'holt', 'damped', 'seasonal')
+
+    def forecast(self, values, horizon=10, method='auto', season=None, level=0.95):
+        # type: (Iterable[Any], int, str, Optional[int], float) -> Dict[str, Any]
+        """Return method, forecast, low and high (lists of `horizon` numbers), level, season, error (standard deviation of one
+        step), n, reason.
+
+        'linear' is the least-squares line; 'simple', 'holt' and 'damped' are exponential smoothing without a trend, with one,
+        and with one that fades; 'seasonal' is Holt-Winters, additive, with `season` runs (searched for when None). 'auto'
+        takes the smoothing whose one-step errors are smallest after a charge for its parameters (AICc). The intervals should
+        hold the value in `level` of the cases (Hyndman, Koehler, Ord & Snyder 2008, chapter 6), as long as the future is like
+        the past. Below 8 known values, or two seasons, the lists are None and `reason` says how many are needed. Raises
+        UsageError for what cannot be.
+
+        >>> ahead = ResourceForecaster().forecast([10.0, 12.0, 14.0, 16.0, 18.0, 20.0, 22.0, 24.0], 2, 'linear')
+        >>> [round(value, 6) for value in ahead['forecast']]
+        [26.0, 28.0]
+        """
+        _check_forecast(horizon, method, season, level)
+        numbers = _known(values)[1][-500:]
+        result = {'method': method, 'forecast': None, 'low': None, 'high': None, 'level': level, 'season': season, 'error': None,
+                  'n': len(numbers), 'reason': None}  # type: Dict[str, Any]
+        if method in ('auto', 'seasonal') and season is None:
+            season = result['season'] = _find_season(numbers)
+        needed = max(8, 2 * season + 5 if method == 'seasonal' and season else 0)
+        if len(numbers) < needed:
+            result['reason'] = '%d values; %d are needed' % (len(numbers), needed)
+        elif method == 'seasonal' and not season:
+            result['reason'] = 'no season found'
+        elif method == 'linear':
+            result.update(_forecast_line(numbers, horizon, level))
+        else:
+            result.update(_forecast_smooth(numbers, horizon, method, season, level))
+        return result
+
+    def limit_reached(self, values, limit, times=None):
+        # type: (Iterable[Any], float, Optional[Sequence[Any]]) -> Dict[str, Any]
+        """Say when a series that has a trend will reach a limit.
+
+        `times` are seconds since 1970 or ISO 8601 texts, one per value; the answer is then in days after the last one.
+        Without them it is in runs. Returns days (None: not in sight), low and high (from the 95 % interval of the slope; high
+        None: perhaps never), unit ('days' or 'runs'), trend, reached (the last robust level is at or beyond it already) and
+        sentence.
+
+        >>> ResourceForecaster().limit_reached([10.0, 11.1, 11.9, 13.0, 14.1, 15.0, 15.9, 17.0, 18.1, 19.0, 20.0], 30)['sentence']
+        'limit reached in about 10 runs'
+        """
+        known_limit = _known([limit])[1]
+        if not known_limit:
+            raise UsageError('limit %r: must be a finite number' % (limit,))
+        values = list(values)
+        moments = None if times is None else [None if moment is None else _epoch(moment) / 86400.0 for moment in times]
+        line = TrendAnalyzer().calculate_linear_regression(values, moments)
+        return _limit_answer(line, known_limit[0], _known_pairs(values, moments)[1], 'runs' if times is None else 'days')
+
+
+def _check_forecast(horizon, method, season, level):
+    # type: (Any, Any, Any, Any) -> None
+    for name, value, least in (('horizon', horizon, 1), ('season', season, 2)):
+        if name == 'season' and value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise UsageError('%s %r: must be a whole number of at least %d' % (name, value, least))
+    if method not in ResourceForecaster.METHODS:
+        raise UsageError('method %r: no such method%s; valid: %s' % (
+            method, suggest(str(method), ResourceForecaster.METHODS), ', '.join(ResourceForecaster.METHODS)))
+    if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 < level < 1:
+        raise UsageError('level %r: must be between 0 and 1' % (level,))
+
+
+def _find_season(numbers):
+    # type: (Sequence[float]) -> Optional[int]
+    """Return the lag, at least 2, at which the detrended series resembles itself most; None when that is not much."""
+    n = len(numbers)
+    if n < 12:
+        return None
+    x = [float(i) for i in range(n)]
+    slope, intercept, residual, _, _ = _fit_line(x, numbers)
+    if residual <= 0.0:
+        return None
+    rest = [y - intercept - slope * i for i, y in enumerate(numbers)]
+    likeness = [0.0]
+    for lag in range(1, n // 3 + 1):
+        likeness.append(sum([a * b for a, b in zip(rest, rest[lag:])]) / residual * n / (n - lag))
+    likeness.append(0.0)
+    peaks = [lag for lag in range(2, n // 3 + 1) if likeness[lag] > likeness[lag - 1] and likeness[lag] >= likeness[lag + 1]]
+    strong = [lag for lag in peaks if likeness[lag] > max(0.4, 4.0 / n ** 0.5)]
+    if not strong:
+        return None
+    best = max(likeness[lag] for lag in strong)
+    return min(lag for lag in strong if likeness[lag] > 0.85 * best)
+
+
+def _forecast_line(numbers, horizon, level):
+    # type: (Sequence[float], int, float) -> Dict[str, Any]
+    n = len(numbers)
+    x = [float(i) for i in range(n)]
+    slope, intercept, residual, _, sxx = _fit_line(x, numbers)
+    sigma = (residual / (n - 2)) ** 0.5
+    ahead = [float(n + step) for step in range(horizon)]
+    factor = sigma * _student_quantile(1.0 - level, n - 2)
+    reach = [factor * (1.0 + 1.0 / n + (at - (n - 1) / 2.0) ** 2 / sxx) ** 0.5 for at in ahead]
+    return _band([intercept + slope * at for at in ahead], reach, sigma)
+
+
+def _band(middle, reach, error):
+    # type: (Sequence[float], Sequence[float], float) -> Dict[str, Any]
+    return {'forecast': list(middle), 'low': [m - r for m, r in zip(middle, reach)],
+            'high': [m + r for m, r in zip(middle, reach)], 'error': error}
+
+
+#: Smoothing methods: the choices for alpha, beta, phi and gamma, and how many parameters AICc charges for.
+_SMOOTHINGS = {
+    'simple': ((0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9), (0.0,), (0.0,), (0.0,), 2),
+    'holt': ((0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9), (0.005, 0.02, 0.1, 0.3), (1.0,), (0.0,), 4),
+    'damped': ((0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9), (0.02, 0.1, 0.3), (0.8, 0.9, 0.97), (0.0,), 5),
+    'seasonal': ((0.02, 0.1, 0.3, 0.6), (0.002, 0.05), (1.0, 0.9), (0.02, 0.1, 0.3), 5),
+}
+
+
+def _forecast_smooth(numbers, horizon, method, season, level):
+    # type: (Sequence[float], int, str, Optional[int], float) -> Dict[str, Any]
+    """Fit every method that is asked for over its choices and forecast with the best."""
+    names = [method] if method != 'auto' else ['simple', 'holt', 'damped']
+    if method == 'auto' and season and len(numbers) >= 2 * season + 5:
+        names.append('seasonal')
+    import math
+    best = None  # type: Any
+    n = len(numbers)
+    for name in names:
+        alphas, betas, phis, gammas, count = _SMOOTHINGS[name]
+        period = (season or 0) if name == 'seasonal' else 0
+        count += period
+        error, choice = min((_smooth(numbers, (a, b, p, g), period)[0], (a, b, p, g))
+                            for a in alphas for b in betas for p in phis for g in gammas)
+        charge = n * math.log(max(error, 1e-300) / n) + 2.0 * count + 2.0 * count * (count + 1.0) / max(n - count - 1.0, 1.0)
+        if best is None or charge < best[0]:
+            best = (charge, name, choice, period, count)
+    _, name, choice, period, count = best
+    square, now, slope, seasons = _smooth(numbers, choice, period)
+    sigma = (square / max(n - count, 1)) ** 0.5
+    middle, spread = _ahead(now, slope, seasons, choice, period, horizon)
+    factor = sigma * _student_quantile(1.0 - level, max(n - count, 1))
+    return dict(_band(middle, [factor * s for s in spread], sigma), method=name, season=period or None)
+
+
+def _smooth(numbers, choice, period):
+    # type: (Sequence[float], Tuple[float, float, float, float], int) -> Tuple[float, float, float, List[float]]
+    """Run exponential smoothing in its error-correction form; returns the sum of squared one-step errors and the last state."""
+    alpha, beta, phi, gamma = choice
+    level, slope, seasons = _first_state(numbers, phi, period)
+    total, place = 0.0, 0
+    for number in numbers:
+        base = level + phi * slope
+        if period:
+            error = number - base - seasons[place]
+            seasons[place] += gamma * error
+            place = place + 1 if place + 1 < period else 0
+        else:
+            error = number - base
+        total += error * error
+        level = base + alpha * error
+        slope = phi * slope + alpha * beta * error
+    return total, level, slope, seasons[place:] + seasons[:place]
+
+
+def _first_state(numbers, phi, period):
+    # type: (Sequence[float], float, int) -> Tuple[float, float, List[float]]
+    """Begin with a robust line through the first values; seasons are mean differences from the whole series' line."""
+    if not period:
+        start = numbers[:10]
+        if not phi:
+            return _median(start), 0.0, []
+        slope = _theil_sen([float(i) for i in range(len(start))], start)[0]
+        return _median([y - slope * i for i, y in enumerate(start)]) - slope, slope, []
+    slope, intercept, _, _, _ = _fit_line([float(i) for i in range(len(numbers))], numbers)
+    seasons = [_mean([y - intercept - slope * i for i, y in enumerate(numbers)][place::period]) for place in range(period)]
+    return intercept - slope, slope, seasons
+
+
+def _ahead(level, slope, seasons, choice, period, horizon):
+    # type: (float, float, List[float], Tuple[float, float, float, float], int, int) -> Tuple[List[float], List[float]]
+    """Return the next values, and each one's standard deviation in units of that of one step."""
+    alpha, beta, phi, gamma = choice
+    middle, spread = [], []
+    variance, faded, power = 1.0, 0.0, 1.0
+    for step in range(1, horizon + 1):
+        power *= phi
+        faded += power
+        middle.append(level + slope * faded + (seasons[(step - 1) % period] if period else 0.0))
+        spread.append(variance ** 0.5)
+        weight = alpha + alpha * beta * faded + (gamma if period and step % period == 0 else 0.0)
+        variance += weight * weight
+    return middle, spread
+
+
+def _limit_answer(line, limit, numbers, unit):
+    # type: (Dict[str, Any], float, Sequence[float], str) -> Dict[str, Any]
+    answer = {'days': None, 'low': None, 'high': None, 'unit': unit, 'trend': line['trend'], 'reached': None}  # type: Dict[str, Any]
+    if line['trend'] == 'unknown':
+        return dict(answer, sentence='whether the limit will be reached is unknown: %s' % line['reason'])
+    rising = line['robust_slope'] > 0 if line['robust_slope'] else _median(numbers) <= limit
+    gap = (limit - line['end']) if rising else (line['end'] - limit)
+    last = line['end'] if line['trend'] != 'stable' else _median(numbers)
+    answer['reached'] = line['trend'] == 'increasing' and last >= limit or line['trend'] == 'decreasing' and last <= limit
+    if line['trend'] == 'stable':
+        return dict(answer, sentence='no trend, so no date on which the limit is reached')
+    if answer['reached']:
+        return dict(answer, days=0.0, low=0.0, high=0.0, sentence='limit reached already')
+    if gap / abs(line['robust_slope']) < 0:
+        return dict(answer, sentence='the trend leads away from the limit')
+    slow, fast = sorted((abs(line['robust_low']), abs(line['robust_high'])))
+    crosses = (line['robust_low'] < 0) != (line['robust_high'] < 0)
+    answer.update(days=gap / abs(line['robust_slope']), low=gap / fast, high=None if crosses or not slow else gap / slow)
+    return dict(answer, sentence='limit reached in about %s %s' % (_about(answer['days']), unit))
+
+
+def _about(number):
+    # type: (float) -> str
+    """Write a number of days or runs with no more digits than a forecast has.
+
+    >>> [_about(n) for n in (0.42, 3.14, 41.7, 1234.5)]
+    ['0.4', '3', '42', '1200']
+    """
+    return '%.1f' % number if number < 1 else '%d' % round(number) if number < 100 else '%d' % float('%.2g' % number)
 
 
 # ======================================================================================================

@@ -17,6 +17,7 @@ SECTIONS = {
     5: ('Launching', {1, 2, 4}),
     6: ('Retrying', {1, 2}),
     7: ('Remembering', {1, 2, 3}),
+    8: ('Trends', {1, 2}),
     9: ('Logs', {1, 2}),
     13: ('ScriptRunner', set(range(1, 13))),
     15: ('Reports', {1, 2, 8, 10}),
