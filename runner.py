@@ -5936,7 +5936,7 @@ class TrendAnalyzer(object):
         (run records), median, percentiles, regression_line (calculate_linear_regression over runs), per_day (robust slope per
         day; None when the clock does not tell), anomalies, change_points, regression, and reasons: a list of sentences on
         what could not be judged. Each anomaly and change point also has run_id, start_time and git_commit of its run, a
-        change point previous_commit as well. """
+        change point previous_commit as well; their indexes count in `runs`, the records of the runs judged. """
         rows = sorted(history_manager.get_metric_series(script_path, metric_name, days=days), key=lambda row: row[0])
         everything = metric_name in _METRICS_OF_SUCCESS
         judged = [row for row in rows if everything or row[4] == 'success']
@@ -6136,7 +6136,7 @@ def _analyze_runs(analyzer, rows, result, better, window_size, threshold_pct):
         n=len(values), n_unknown=len(rows) - len(values), first=_run_record(runs[0]) if runs else None,
         last=_run_record(runs[-1]) if runs else None, median=_median(values) if values else None,
         percentiles=analyzer.calculate_percentiles(values), regression_line=line, per_day=_slope_per_day(runs, values),
-        anomalies=odd, change_points=steps, regression=regression, reasons=reasons)
+        anomalies=odd, change_points=steps, regression=regression, reasons=reasons, runs=[_run_record(run) for run in runs])
     return result
 
 
@@ -6820,6 +6820,66 @@ def _about(number):
     ['0.4', '3', '42', '1200']
     """
     return '%.1f' % number if number < 1 else '%d' % round(number) if number < 100 else '%d' % float('%.2g' % number)
+
+
+def compare_metrics(before, after, usual=None):
+    # type: (Dict[str, Any], Dict[str, Any], Optional[Dict[str, Dict[str, Any]]]) -> List[Dict[str, Any]]
+    """Compare the metrics of two runs and return a record of each that either has, in the order of METRICS.
+
+    Each has name, before, after, change_pct (None from 0 or where one is unknown), verdict, usual_low and usual_high. `usual`
+    maps names to baselines of BaselineCalculator. verdict is 'better' or 'worse' by the metric's direction, 'changed' where it
+    has none, 'same' when both lie within what is usual or, where that is not known, differ by less than 1 %, '' when one is
+    unknown.
+
+    >>> [row['verdict'] for row in compare_metrics({'cpu_avg': 10.0, 'exit_code': 1}, {'cpu_avg': 12.0, 'exit_code': 0})]
+    ['worse', 'changed']
+    """
+    names = [name for name in METRICS if METRICS[name].unit != 'UTC']
+    names += sorted(name for name in set(before) | set(after) if name not in METRICS)
+    rows = []
+    for name in names:
+        old, recent = before.get(name), after.get(name)
+        if old is None and recent is None:
+            continue
+        band = (usual or {}).get(name) or {'low': None, 'high': None}
+        row = {'name': name, 'before': old, 'after': recent, 'change_pct': None, 'verdict': '',
+               'usual_low': band['low'], 'usual_high': band['high']}
+        if old is not None and recent is not None:
+            row['change_pct'] = _change_pct(old, recent)
+            row['verdict'] = _comparison_verdict(name, old, recent, band)
+        rows.append(row)
+    return rows
+
+
+def _comparison_verdict(name, old, recent, band):
+    # type: (str, float, float, Dict[str, Any]) -> str
+    if band['low'] is not None:
+        is_same = all(band['low'] <= value <= band['high'] for value in (old, recent))
+    else:
+        is_same = abs(recent - old) < 0.01 * abs(old)
+    better = METRICS[name].better if name in METRICS else None
+    if is_same or old == recent:
+        return 'same'
+    return 'changed' if better is None else 'better' if (recent < old) == (better == 'lower') else 'worse'
+
+
+def recommend_limit(values, margin=0.5, min_runs=10):
+    # type: (Iterable[Any], float, int) -> Dict[str, Any]
+    """Say how large a limit should be for what was used so far: the 95th percentile plus `margin`, and the greatest plus a tenth.
+
+    Returns recommended (the greater of the two), p95, largest, n and reason; below `min_runs` values recommended is None.
+
+    >>> recommend_limit([10.0] * 19 + [12.0])['recommended']
+    15.15
+    """
+    ordered = sorted(_known(values)[1])
+    result = {'recommended': None, 'p95': None, 'largest': None, 'n': len(ordered), 'reason': None}  # type: Dict[str, Any]
+    if len(ordered) < min_runs:
+        result['reason'] = '%d good run%s; %d are needed' % (len(ordered), '' if len(ordered) == 1 else 's', min_runs)
+        return result
+    high = _percentile(ordered, 95)
+    result.update(p95=high, largest=ordered[-1], recommended=max(high * (1.0 + margin), ordered[-1] * 1.1))
+    return result
 
 
 # ======================================================================================================
@@ -7587,6 +7647,222 @@ def format_metrics():
     return format_table(rows)
 
 
+
+# -- what the history says ------------------------------------------------------------------------------
+
+def metric_of(name):
+    # type: (str) -> Metric
+    """Return the entry of METRICS; one without a unit for a name that a script reported itself."""
+    return METRICS.get(name) or Metric(name, '', None, 'reported', None, '')
+
+
+def brief_value(name, value):
+    # type: (str, Any) -> str
+    """Write a value of a metric for a sentence: three digits, its unit.
+
+    >>> brief_value('execution_time_seconds', 1.0234), brief_value('memory_max_mb', 3000), brief_value('page_faults', None)
+    ('1.02 s', '2.9 GiB', '-')
+    """
+    unit = metric_of(name).unit
+    if value is None:
+        return '-'
+    if unit == 's':
+        return '%.3g s' % value if 0.1 <= abs(value) < 60 else format_duration(value) if value >= 0 else '%.3g s' % value
+    if unit == 'MiB':
+        return format_mib(value) if value >= 0 else '%.3g MiB' % value
+    if unit == '%':
+        return '%.3g %%' % value
+    number = '%d' % value if value == int(value) else '%.4g' % value
+    return '%s %s' % (number, unit) if unit in ('bytes', 'lines') else number
+
+
+def _range_text(name, low, high):
+    # type: (str, float, float) -> str
+    return '%s to %s' % (brief_value(name, low), brief_value(name, high))
+
+
+def percent_text(change):
+    # type: (Optional[float]) -> str
+    """Write a change in percent with its sign.
+
+    >>> percent_text(8.26), percent_text(-50.0), percent_text(250.0), percent_text(None)
+    ('+8.3 %', '-50 %', '+250 %', 'from 0')
+    """
+    if change is None:
+        return 'from 0'
+    return ('%+.0f %%' if abs(change) >= 20 else '%+.1f %%') % change
+
+
+def draw_plot(values, width=64, height=8, marks=None):
+    # type: (Sequence[float], int, int, Optional[Dict[int, str]]) -> List[str]
+    """Draw numbers as rows of a small plot, oldest to the left; a column shows the least to the greatest of its share.
+
+    `marks` maps indexes to one character that is put below their column.
+
+    >>> draw_plot([1.0, 2.0], width=2, height=2, marks={1: '^'})
+    ['│ •', '│• ', '└──', '  ^']
+    """
+    columns = min(width, len(values))
+    edges = [i * len(values) // columns for i in range(columns + 1)]
+    low, span = min(values), (max(values) - min(values)) or 1.0
+    shares = [[int((v - low) / span * (height - 1) + 0.5) for v in values[a:b]] for a, b in zip(edges, edges[1:])]
+    lines = []
+    for row in range(height - 1, -1, -1):
+        lines.append('│' + ''.join('•' if min(share) <= row <= max(share) else ' ' for share in shares))
+    lines.append('└' + '─' * columns)
+    if marks:
+        under = [' '] * columns
+        for index, mark in sorted(marks.items()):
+            under[max(i for i, edge in enumerate(edges[:-1]) if edge <= index)] = mark
+        lines.append((' ' + ''.join(under)).rstrip())
+    return lines
+
+
+def format_trend(analysis, values, forecast):
+    # type: (Dict[str, Any], Sequence[float], Dict[str, Any]) -> str
+    """Return what analyze_metric_history found, as a plot and sentences."""
+    name = analysis['metric']
+    lines = [_trend_heading(analysis)]
+    if len(values) > 1:
+        marks = dict([(odd['index'], '!') for odd in analysis['anomalies']] +
+                     [(step['index'], '^') for step in analysis['change_points']])
+        plotted = draw_plot(values, marks=marks)
+        labels = {0: brief_value(name, max(values)), 7: brief_value(name, min(values))}
+        lines += [''] + ['%10s %s' % (labels.get(i, ''), line) for i, line in enumerate(plotted)]
+        told = [text for mark, text in (('^', '^ a step'), ('!', '! an odd run')) if mark in marks.values()]
+        lines += ['%10s  %s' % ('', ', '.join(told))] if told else []
+    lines.append('')
+    lines += _trend_sentences(analysis)
+    if forecast['forecast']:
+        lines.append('next: about %s (%s in %d %% of the cases)' % (
+            brief_value(name, forecast['forecast'][0]), _range_text(name, forecast['low'][0], forecast['high'][0]),
+            forecast['level'] * 100))
+    lines += ['not judged: ' + reason for reason in analysis['reasons']]
+    return '\n'.join(lines)
+
+
+def _trend_heading(analysis):
+    # type: (Dict[str, Any]) -> str
+    count = analysis['n']
+    heading = '%s of %s: %d run%s' % (analysis['metric'], analysis['script_path'], count, '' if count == 1 else 's')
+    if count:
+        heading += ', %s to %s' % tuple(_local_time(analysis[which]['start_time'])[:16] for which in ('first', 'last'))
+    if analysis['n_excluded']:
+        heading += ' (%d that did not succeed left out)' % analysis['n_excluded']
+    return _printable(heading)
+
+
+def _trend_sentences(analysis):
+    # type: (Dict[str, Any]) -> List[str]
+    """Say what was found, the weightiest first."""
+    name, line, regression = analysis['metric'], analysis['regression_line'], analysis['regression']
+    lines = []
+    if line['trend'] in ('increasing', 'decreasing'):
+        lines.append('%s: from %s to %s over %d runs (%s, p = %.2g)' % (
+            line['trend'], brief_value(name, line['start']), brief_value(name, line['end']), line['n'],
+            percent_text(line['change_pct']), line['trend_p_value']))
+    elif line['trend'] == 'stable':
+        lines.append('no trend: %s in the middle%s' % (
+            brief_value(name, analysis['median']), ', the same every time' if line['reason'] else ''))
+    for step in analysis['change_points']:
+        lines.append('step at run %d (%s%s): %s to %s, %s' % (
+            step['run_id'], _local_time(step['start_time'])[:16], _commit_text(step), brief_value(name, step['before']),
+            brief_value(name, step['after']), percent_text(step['change_pct'])))
+    if regression['verdict'] in ('regression', 'improvement', 'changed'):
+        lines.append('%s: the last %d runs are at %s, before that %s (%s, p = %.2g)' % (
+            regression['verdict'], regression['n_after'], brief_value(name, regression['after']),
+            brief_value(name, regression['before']), percent_text(regression['change_pct']), regression['p_value']))
+    odd = analysis['anomalies']
+    if odd:
+        lines.append('odd: ' + ', '.join('run %d (%s, %s)' % (record['run_id'], brief_value(name, record['value']),
+                                                              record['direction']) for record in odd[-5:])
+                     + (', and %d before' % (len(odd) - 5) if len(odd) > 5 else ''))
+    return lines
+
+
+def _commit_text(record):
+    # type: (Dict[str, Any]) -> str
+    """Say between which commits a step lies, where that is known."""
+    before, commit = record.get('previous_commit'), record.get('git_commit')
+    if not commit:
+        return ''
+    return ', commit %s' % commit[:10] if not before or before == commit else ', commit %s after %s' % (commit[:10], before[:10])
+
+
+def format_comparison(comparison):
+    # type: (Dict[str, Any]) -> str
+    """Return what `compare` found, metric by metric."""
+    before, after = comparison['before'], comparison['after']
+    lines = ['%-6s run %d  %s  %s%s' % (what, run['id'], _local_time(run['start_time']), _printable(_command_of(run)),
+                                        '  commit %s' % run['git_commit'][:10] if run['git_commit'] else '')
+             for what, run in (('before', before), ('after', after))]
+    lines += comparison['notes']
+    rows = [['metric', 'before', 'after', 'change', '', 'usual']]
+    for row in comparison['metrics']:
+        name = row['name']
+        usual = '' if row['usual_low'] is None else _range_text(name, row['usual_low'], row['usual_high'])
+        rows.append([name, brief_value(name, row['before']), brief_value(name, row['after']),
+                     '-' if row['before'] is None or row['after'] is None else percent_text(row['change_pct'])
+                     if row['before'] != row['after'] else '=', row['verdict'], usual])
+    return '\n'.join(lines + ['', format_table(rows, right=(1, 2, 3))])
+
+
+def format_anomalies(found):
+    # type: (Sequence[Dict[str, Any]]) -> str
+    """Return the odd runs of `anomalies`, one line each."""
+    rows = [['run', 'started', 'what', 'value', 'usual', 'script']]
+    for record in found:
+        name = record['metric']
+        usual = '-' if record['low'] is None else _range_text(name, record['low'], record['high'])
+        what = '%s %s' % (name, record['direction']) if record['direction'] else name
+        rows.append([str(record['run_id']), _local_time(record['start_time']), what, record['text'], usual,
+                     _printable(record['script_path'])])
+    return format_table(rows, right=(0,))
+
+
+def format_forecast(answer):
+    # type: (Dict[str, Any]) -> str
+    """Return what `forecast` found, in sentences."""
+    name, ahead = answer['metric'], answer['forecast']
+    lines = ['%s of %s, %d good runs' % (name, _printable(answer['script_path']), ahead['n'])]
+    if ahead['forecast'] is None:
+        lines.append('no forecast: %s' % ahead['reason'])
+    else:
+        for place in sorted({0, len(ahead['forecast']) - 1}):
+            lines.append('in %d run%s: about %s (%s in %d %% of the cases; %s)' % (
+                place + 1, '' if place == 0 else 's', brief_value(name, ahead['forecast'][place]),
+                _range_text(name, ahead['low'][place], ahead['high'][place]), ahead['level'] * 100, ahead['method']))
+    if answer['limit'] is not None:
+        lines.append('%s: %s' % (brief_value(name, answer['limit']['value']), answer['limit']['sentence']))
+    return '\n'.join(lines)
+
+
+def format_correlations(records):
+    # type: (Sequence[Dict[str, Any]]) -> str
+    """Return one sentence for each pair that goes together."""
+    lines = []
+    for record in records:
+        lead = ' %d run%s later' % (record['lag'], '' if record['lag'] == 1 else 's') if record['lag'] else ''
+        lines.append('%s %s with %s%s (rank correlation %.2f, corrected p = %.2g, %d runs)' % (
+            record['second'], 'rises' if record['spearman'] > 0 else 'falls', record['first'], lead, record['spearman'],
+            record['p_adjusted'], record['n']))
+    return '\n'.join(lines)
+
+
+def format_advice(script, advice):
+    # type: (str, Sequence[Dict[str, Any]]) -> str
+    """Return one sentence for each limit of `advise`."""
+    lines = [_printable(script)]
+    for record in advice:
+        name = record['metric']
+        if record['recommended'] is None:
+            lines.append('  %s: %s' % (record['limit'], record['reason']))
+            continue
+        lines.append('  %s %s: 95 %% of the last %d good runs stayed within %s, the greatest was %s' % (
+            record['limit'], record['text'], record['n'], brief_value(name, record['p95']), brief_value(name, record['largest'])))
+    return '\n'.join(lines)
+
+
 def to_json(value):
     # type: (Any) -> str
     """Return JSON, indented, with numbers that JSON has no word for (NaN, infinities) as null."""
@@ -7796,15 +8072,26 @@ def _settings(options, verb=False):
     return full
 
 
+_PLAIN = {'·': '-', '…': '...', '•': '*', '│': '|', '└': '+', '─': '-', '→': '->', 'µ': 'u',
+          '▁': '_', '▂': '.', '▃': ',', '▄': '-', '▅': '~', '▆': '=', '▇': '+', '█': '#'}
+
+
+def _drawn_plainly(text, encoding):
+    # type: (str, str) -> str
+    """Replace the signs we draw with by ASCII ones where an encoding lacks them."""
+    try:
+        ''.join(_PLAIN).encode(encoding)
+        return text
+    except (UnicodeError, LookupError):
+        return ''.join(_PLAIN.get(char, char) for char in text)
+
+
 def _say(text):
     # type: (str) -> None
     """Write our own words to stderr, whatever its encoding; that nobody listens is no trouble of the script's."""
     encoding = getattr(sys.stderr, 'encoding', None) or 'utf-8'
-    try:
-        'ü·…'.encode(encoding)
-    except (UnicodeError, LookupError):
-        text = text.replace('·', '-').replace('…', '...')
-    data = ''.join('runner: %s\n' % line for line in text.split('\n')).encode(encoding, 'backslashreplace')
+    lines = _drawn_plainly(text, encoding).split('\n')
+    data = ''.join('runner: %s\n' % line for line in lines).encode(encoding, 'backslashreplace')
     try:
         _write_all(2, data)
     except OSError:
@@ -7817,7 +8104,7 @@ def _print(text):
     if sys.stdout is None:
         return
     encoding = getattr(sys.stdout, 'encoding', None) or 'utf-8'
-    sys.stdout.write((text + '\n').encode(encoding, 'replace').decode(encoding))
+    sys.stdout.write((_drawn_plainly(text, encoding) + '\n').encode(encoding, 'replace').decode(encoding))
 
 
 def _run_command(words, program):
@@ -8070,6 +8357,258 @@ def _examine_history(options):
         ('integrity', '; '.join(trouble) or 'sound', not trouble)] + found
 
 
+#: What is judged where no metric is named: the numbers in which one direction is better, without the run's fate and our own.
+_JUDGED_METRICS = tuple(m.name for m in METRICS.values() if m.better and m.column and not m.name.startswith('monitor_')
+                        and m.name not in ('timed_out', 'attempt_number', 'stderr_bytes'))
+_USUAL_RUNS = 200                       # how many good runs tell what is usual
+
+
+def _metric_in_history(manager, name, script):
+    # type: (HistoryManager, str, str) -> str
+    """Return a metric that has numbers: one of METRICS, or one that the script reported; raises UsageError."""
+    if name in METRICS and METRICS[name].unit != 'UTC':
+        return name
+    if name not in METRICS and manager.get_metric_series(script, name, limit=1):
+        return name
+    known = [m.name for m in METRICS.values() if m.unit != 'UTC']
+    raise UsageError('%r: %s%s (python -m runner metrics lists them)' % (
+        name, 'a time, not a number' if name in METRICS else 'no such metric', suggest(name, known)))
+
+
+def _script_or_last(manager, script):
+    # type: (HistoryManager, Optional[str]) -> str
+    """Return the recorded path of the script that is named, else of the last run."""
+    if script:
+        return _script_in_history(manager, script)
+    number = manager.get_last_id()
+    run = manager.get_execution(number) if number is not None else None
+    if run is None:
+        raise UsageError('no run in %s yet; run a script with python -m runner job.py' % manager.db_path)
+    return run['script_path']
+
+
+def _days_of(arguments):
+    # type: (Any) -> Optional[float]
+    return arguments.since / 86400.0 if arguments.since is not None else None
+
+
+def _good_runs(manager, script, limit, days):
+    # type: (HistoryManager, str, int, Optional[float]) -> List[Dict[str, Any]]
+    """Return those of the last `limit` runs that succeeded, oldest first."""
+    return [run for run in manager.get_execution_history(script, limit, days) if run['status'] == 'success'][::-1]
+
+
+def _good_values(rows):
+    # type: (Iterable[Sequence[Any]]) -> List[float]
+    return [float(row[2]) for row in rows]
+
+
+def _trend_verb(arguments, options):
+    # type: (Any, Dict[str, Any]) -> int
+    with _manager_for_reading(options) as manager:
+        script = _script_or_last(manager, arguments.script)
+        name = _metric_in_history(manager, arguments.metric, script)
+        analysis = TrendAnalyzer().analyze_metric_history(manager, script, name, _days_of(arguments), metric_of(name).better)
+    values = [run['value'] for run in analysis['runs']]
+    forecast = ResourceForecaster().forecast(values, 10)
+    if arguments.json:
+        _print(to_json(dict(analysis, forecast=forecast)))
+    else:
+        _print(format_trend(analysis, values, forecast))
+    return 0
+
+
+def _forecast_verb(arguments, options):
+    # type: (Any, Dict[str, Any]) -> int
+    with _manager_for_reading(options) as manager:
+        script = _script_or_last(manager, arguments.script)
+        name = _metric_in_history(manager, arguments.metric, script)
+        rows = manager.get_metric_series(script, name, days=_days_of(arguments), good_only=True)
+    values = _good_values(rows)
+    answer = {'script_path': script, 'metric': name, 'forecast': ResourceForecaster().forecast(values, arguments.runs),
+              'limit': None}  # type: Dict[str, Any]
+    if arguments.reach is not None:
+        limit = _read_of_metric(name, arguments.reach)
+        answer['limit'] = dict(ResourceForecaster().limit_reached(values, limit, [row[1] for row in rows]), value=limit)
+    _print(to_json(answer) if arguments.json else format_forecast(answer))
+    return 0
+
+
+def _read_of_metric(name, text):
+    # type: (str, str) -> float
+    """Read a value in the unit of a metric: 5m for seconds, 2GiB for MiB, a plain number for the rest."""
+    unit = metric_of(name).unit
+    try:
+        if unit == 's':
+            return parse_duration(text)
+        if unit in ('MiB', 'bytes') and not text.replace('.', '').isdigit():
+            return parse_size(text) / (_MIB if unit == 'MiB' else 1.0)
+        return float(text.rstrip('% ') if unit == '%' else text)
+    except ValueError:
+        raise UsageError('%r: not a value of %s; write a number%s' % (text, name, ' of ' + unit if unit else ''))
+
+
+def _anomalies_verb(arguments, options):
+    # type: (Any, Dict[str, Any]) -> int
+    with _manager_for_reading(options) as manager:
+        scripts = [_script_in_history(manager, arguments.script)] if arguments.script else manager.get_scripts()
+        found = [record for script in scripts for record in _odd_runs(manager, script, _days_of(arguments))]
+    found.sort(key=lambda record: -record['run_id'])
+    _print(to_json(found) if arguments.json else format_anomalies(found) if found else 'no odd run')
+    return 0
+
+
+def _odd_runs(manager, script, days):
+    # type: (HistoryManager, str, Optional[float]) -> List[Dict[str, Any]]
+    """Return a record of each odd value among the last good runs of a script, and of runs that are odd only as a whole."""
+    runs = _good_runs(manager, script, _USUAL_RUNS, days)
+    found = []
+    for name in _JUDGED_METRICS:
+        values = [run['metrics'].get(name) for run in runs]
+        known = [value for value in values if value is not None]
+        for odd in TrendAnalyzer().detect_anomalies(values, 'mad'):
+            rest = known[:]
+            rest.remove(values[odd['index']])
+            found.append(_odd_record(runs[odd['index']], name, odd['direction'], brief_value(name, odd['value']), rest))
+    alone = set(record['run_id'] for record in found)
+    for odd in MLAnomalyDetector().detect([run['metrics'] for run in runs], _JUDGED_METRICS):
+        run = runs[odd['index']]
+        if run['id'] not in alone and odd['contributions']:
+            parts = ', '.join('%s %s' % (part['metric'], part['direction']) for part in odd['contributions'][:3])
+            found.append(_odd_record(run, 'together', None, parts, ()))
+    return found
+
+
+def _odd_record(run, name, direction, text, rest):
+    # type: (Dict[str, Any], str, Optional[str], str, Sequence[float]) -> Dict[str, Any]
+    usual = TrendAnalyzer().calculate_percentiles(rest, (5, 95))
+    return {'run_id': run['id'], 'start_time': run['start_time'], 'script_path': run['script_path'], 'metric': name,
+            'direction': direction, 'value': run['metrics'].get(name), 'text': text, 'low': usual['p5'], 'high': usual['p95']}
+
+
+def _compare_verb(arguments, options):
+    # type: (Any, Dict[str, Any]) -> int
+    with _manager_for_reading(options) as manager:
+        before, after = (_find_run(manager, word) for word in (arguments.before, arguments.after))
+        usual = _usual_of(manager, after['script_path'], min(before['id'], after['id']))
+    notes = ['note: %s differs: %s, %s' % (what, _printable(str(before[key])), _printable(str(after[key])))
+             for what, key in (('the script', 'script_path'), ('the host', 'hostname'), ('the Python', 'python_version'),
+                               ('the status', 'status')) if before[key] != after[key]]
+    if before['script_args'] != after['script_args']:
+        notes.append('note: the arguments differ')
+    comparison = {'before': before, 'after': after, 'notes': notes,
+                  'metrics': compare_metrics(before['metrics'], after['metrics'], usual)}
+    if arguments.json:
+        shown = ('id', 'script_path', 'script_args', 'start_time', 'status', 'git_commit', 'hostname', 'python_version')
+        for which in ('before', 'after'):
+            comparison[which] = {name: comparison[which][name] for name in shown}
+        _print(to_json(comparison))
+    else:
+        _print(format_comparison(comparison))
+    return 0
+
+
+def _usual_of(manager, script, before_id):
+    # type: (HistoryManager, str, int) -> Dict[str, Dict[str, Any]]
+    """Return the baseline of each judged metric, learned from the good runs before a run."""
+    calculator, usual = BaselineCalculator(min_runs=10), {}
+    for name in _JUDGED_METRICS:
+        rows = manager.get_metric_series(script, name, limit=_USUAL_RUNS, good_only=True, before_id=before_id)
+        usual[name] = calculator.calculate([{'id': row[0], 'status': row[4], 'value': row[2]} for row in rows], name)
+    return usual
+
+
+def _baseline_verb(arguments, options):
+    # type: (Any, Dict[str, Any]) -> int
+    with _manager_for_reading(options) as manager:
+        if arguments.action == 'set':
+            if arguments.target is None:
+                raise UsageError("baseline set: which run? give its number, or 'last'")
+            run = _find_run(manager, arguments.target)
+            manager.set_baseline(run['id'])
+            script = run['script_path']
+        else:
+            script = _script_or_last(manager, arguments.target)
+        had_one = arguments.action == 'clear' and manager.clear_baseline(script)
+        baseline = manager.get_baseline(script)
+    if arguments.json:
+        _print(to_json(baseline))
+    elif arguments.action == 'clear':
+        _print('%s: %s' % (_printable(script), 'its baseline is forgotten' if had_one else 'had no baseline'))
+    elif baseline is None:
+        _print('%s: no run is pinned; python -m runner baseline set RUN pins one' % _printable(script))
+    else:
+        _print('%s: run %d is its baseline since %s' % (
+            _printable(script), baseline['execution_id'], _local_time(baseline['set_time'])))
+        if arguments.action == 'show':
+            _print(format_metrics_of(baseline['metrics']))
+    return 0
+
+
+def _correlate_verb(arguments, options):
+    # type: (Any, Dict[str, Any]) -> int
+    with _manager_for_reading(options) as manager:
+        script = _script_or_last(manager, arguments.script)
+        runs = _good_runs(manager, script, 1000, _days_of(arguments))
+    names = [name for name in METRICS if name in _JUDGED_METRICS] + sorted(
+        set(name for run in runs for name in run['metrics'] if name not in METRICS))
+    series = {name: [run['metrics'].get(name) for run in runs] for name in names}
+    records = MetricsCorrelationAnalyzer().correlate(series, arguments.lag)
+    if arguments.json:
+        _print(to_json(records))
+        return 0
+    sure = [record for record in records if record['significant']]
+    _print('%s: %d good runs' % (_printable(script), len(runs)))
+    _print(format_correlations(sure) if sure else 'nothing goes together for sure' if len(runs) >= 5 else
+           '5 good runs are needed')
+    return 0
+
+
+#: (the option it is for, metric, margin, how it is written)
+_ADVISED = (('--timeout', 'execution_time_seconds', 0.5), ('--max-memory', 'memory_max_mb', 0.25), ('CPUs', 'cpu_max', 0.0))
+
+
+def _advise_verb(arguments, options):
+    # type: (Any, Dict[str, Any]) -> int
+    with _manager_for_reading(options) as manager:
+        scripts = [_script_in_history(manager, arguments.script)] if arguments.script else manager.get_scripts()
+        advice = [(script, _advise(manager, script)) for script in scripts]
+    if arguments.json:
+        _print(to_json([{'script_path': script, 'advice': records} for script, records in advice]))
+    else:
+        _print('\n'.join(format_advice(script, records) for script, records in advice) or 'no runs')
+    return 0
+
+
+def _advise(manager, script):
+    # type: (HistoryManager, str) -> List[Dict[str, Any]]
+    records = []
+    for limit, name, margin in _ADVISED:
+        rows = manager.get_metric_series(script, name, limit=_USUAL_RUNS, good_only=True)
+        record = recommend_limit(_good_values(rows), margin)
+        record.update(limit=limit, metric=name, text=None)
+        if record['recommended'] is not None:
+            record['text'] = _round_up(limit, record['recommended'])
+        records.append(record)
+    return records
+
+
+def _round_up(limit, value):
+    # type: (str, float) -> str
+    """Write a recommended value as it is typed, rounded up.
+
+    >>> _round_up('--timeout', 71.2), _round_up('--timeout', 0.4), _round_up('--max-memory', 300.1), _round_up('CPUs', 163.0)
+    ('80s', '1s', '320MiB', '2')
+    """
+    if limit == 'CPUs':
+        return '%d' % max(1, -int(-value // 100))
+    step = 1
+    while value > 20 * step:
+        step *= 2 if limit != '--timeout' else 10 if step != 1 else 5
+    rounded = -int(-value // step) * step
+    return '%dMiB' % rounded if limit == '--max-memory' else '%ds' % rounded
+
+
 class _Verb(object):
     """One verb: what --help says of it, what carries it out, and its arguments as (names, keywords) of argparse's add_argument.
 
@@ -8092,6 +8631,7 @@ def _argument(*names, **keywords):
 
 _RUN_ARGUMENT = _argument('run', metavar='RUN', help="the number of a run, or 'last'")
 _SCRIPT_ARGUMENT = _argument('script', nargs='?', metavar='SCRIPT', help='only runs of this script')
+_METRIC_ARGUMENT = _argument('metric', metavar='METRIC', help='a metric (python -m runner metrics lists them)')
 _SINCE_ARGUMENT = _argument('--since', metavar='D', type=_read_positive_duration, help='only runs of the last 7d, 12h, …')
 
 _VERBS = {
@@ -8100,6 +8640,24 @@ _VERBS = {
         _SCRIPT_ARGUMENT, _SINCE_ARGUMENT,
         _argument('--limit', metavar='N', type=_read_count, default=20, help='at most N runs (default 20)'))),
     'show': _Verb('show one run in full', _show_verb, (_RUN_ARGUMENT,)),
+    'trend': _Verb('say how a metric of a script developed: trend, steps, odd runs, what comes next', _trend_verb, (
+        _METRIC_ARGUMENT, _SCRIPT_ARGUMENT, _SINCE_ARGUMENT)),
+    'anomalies': _Verb('list runs that were odd in one metric, or in several together', _anomalies_verb, (
+        _SCRIPT_ARGUMENT, _SINCE_ARGUMENT)),
+    'compare': _Verb('compare two runs, metric by metric', _compare_verb, (
+        _argument('before', metavar='RUN', help="the number of a run, or 'last'"),
+        _argument('after', metavar='RUN', help='the run that is compared with it'))),
+    'baseline': _Verb('pin a good run as what its script is compared with (set RUN), show it, clear it', _baseline_verb, (
+        _argument('action', choices=('set', 'show', 'clear'), metavar='set|show|clear', help='what to do'),
+        _argument('target', nargs='?', metavar='RUN|SCRIPT', help="of set: a run, or 'last'; of the others: a script"))),
+    'correlate': _Verb('say which metrics of a script go together', _correlate_verb, (
+        _SCRIPT_ARGUMENT, _SINCE_ARGUMENT,
+        _argument('--lag', metavar='N', type=_read_count, default=0, help='also with a delay of up to N runs'))),
+    'forecast': _Verb('say what a metric of a script will be, and when it reaches a value', _forecast_verb, (
+        _METRIC_ARGUMENT, _SCRIPT_ARGUMENT, _SINCE_ARGUMENT,
+        _argument('--runs', metavar='N', type=_read_count, default=10, help='how many runs ahead (default 10)'),
+        _argument('--reach', metavar='VALUE', help='also say when it reaches this: 5m, 2GiB, 90'))),
+    'advise': _Verb('recommend a timeout, a memory limit and CPUs from the last good runs', _advise_verb, (_SCRIPT_ARGUMENT,)),
     'metrics': _Verb('list every metric, with unit, source and meaning', _metrics_verb),
     'prune': _Verb('delete old runs', _prune_verb, (
         _argument('--older-than', metavar='D', required=True, type=_read_positive_duration,
