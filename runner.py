@@ -1998,7 +1998,12 @@ class ProcessMonitor(object):
         self._wake.acquire(False)
         self._done.acquire(False)
         self._running = True
-        start_new_thread(self._run, ())
+        try:
+            start_new_thread(self._run, ())
+        except RuntimeError:                       # no thread is to be had
+            self._running = False
+            self._sampler.close()
+            raise
         return self
 
     def stop(self, ended=None):
@@ -2887,6 +2892,7 @@ class Attempt(object):
         self.floor_kib = 0              # what ru_maxrss shows at least, because fork copied it from us
         self._sinks = sinks
         self._streams = []  # type: List[_Stream]
+        self._threadless = []  # type: List[_Stream]      # those of them that the caller's thread carries
         self.is_one_stream = False      # stdout and stderr are one terminal: what they wrote cannot be told apart
         self.quiet = None  # type: Optional[float]     # when the last orphan was collected
         self._pump_wake = (-1, -1)
@@ -2950,12 +2956,16 @@ class Attempt(object):
         """Attend to whatever happens until it is over."""
         while not self._is_over():
             self._next_event(self._patience())
+            if self._threadless:
+                self._carry_here()
             self._keep_deadlines(time.monotonic())
 
     def _patience(self):
         # type: () -> Optional[float]
         """Return the seconds until the next deadline; None: nothing but an event can happen."""
         times = [t for t in (self._deadline, self._kill_at) if t is not None]
+        if self._threadless:
+            times.append(time.monotonic() + 0.005)
         if self._warden is not None and self.ended is None and self._ending is None:
             times.append(self._warden.next_look)
         if self.ended is not None:
@@ -3203,7 +3213,25 @@ class Attempt(object):
         self._streams = [_Stream(*parts) for parts in zip(('stdout', 'stderr'), sources, self._sinks, self.tails)]
         self._streams[0].split = split
         for stream in self._streams:
-            _Pump(stream, self._pump_wake[0], self._notify).start()
+            try:
+                _Pump(stream, self._pump_wake[0], self._notify).start()
+            except RuntimeError:                  # no thread is to be had
+                self._threadless.append(stream)
+
+    def _carry_here(self):
+        # type: () -> None
+        """Carry what is there to read of the streams that have no thread; a reader that stands still then delays everything."""
+        import select
+        for stream in list(self._threadless):
+            while select.select([stream.source], [], [], 0)[0]:
+                if not stream.carry():
+                    stream.end()
+                    self._threadless.remove(stream)
+                    break
+            else:
+                if self._resigned:                # nothing more is waited for
+                    stream.end()
+                    self._threadless.remove(stream)
 
     def _finish(self):
         # type: () -> None
@@ -3315,7 +3343,10 @@ class _GuestAttempt(Attempt):
         self.pid = self._popen.pid
         self._start = process_start(self.pid) if _LINUX else None
         self._carry_output((out[0], err[0]))
-        start_new_thread(self._await_end, ())
+        try:
+            start_new_thread(self._await_end, ())
+        except RuntimeError:                       # no thread is to be had: `_next_event` asks
+            self._is_waited_for = False
 
     def _await_end(self):
         # type: () -> None
@@ -3337,6 +3368,18 @@ class _GuestAttempt(Attempt):
         self._waited = (when or time.monotonic(), code)
         self._notify()
 
+    _is_waited_for = True
+
+    def _ask_for_end(self):
+        # type: () -> None
+        """Look whether the script has ended, where no thread waits for it."""
+        time.sleep(0.005)
+        if not _LINUX:
+            if self._popen.poll() is not None:
+                self._waited = (time.monotonic(), self._popen.returncode)
+        elif _peek_ended(_P_PID, self.pid, _WEXITED | _WNOHANG) is not None:
+            self._await_end()
+
     def _reap_script(self):
         # type: () -> Tuple[int, Any]
         """Wait for the script; returns (return code, rusage, None where the platform has no wait4 or no module resource)."""
@@ -3354,7 +3397,10 @@ class _GuestAttempt(Attempt):
     def _next_event(self, patience):
         # type: (Optional[float]) -> None
         # Python misses a Ctrl-C that comes just before the wait begins: at most a second is waited at a time.
-        self._bell.acquire(True, 1.0 if patience is None else min(patience, 1.0))
+        if self._is_waited_for:
+            self._bell.acquire(True, 1.0 if patience is None else min(patience, 1.0))
+        elif self._waited is None:
+            self._ask_for_end()
         if self._waited is not None and self.ended is None:
             self._note_end(*self._waited)
 
@@ -5315,7 +5361,11 @@ class _Recorder(object):
     def start(self):
         # type: () -> None
         """Begin; to be called as soon as the script runs."""
-        start_new_thread(self._run, ())
+        try:
+            start_new_thread(self._run, ())
+        except RuntimeError as error:              # no thread is to be had: the record is spooled at the end
+            self._problem = str(error)
+            self._done.release()
 
     def finish(self, final):
         # type: (Dict[str, Any]) -> Optional[str]
@@ -7080,6 +7130,8 @@ class ScriptRunner(object):
         except LaunchError as error:
             self._record_launch_error(correlation_id, error)
             raise
+        except OSError as error:                            # out of descriptors, for example
+            raise RunnerError('%s: not started: %s' % (self.script_path, error.strerror or error))
         if self._is_stopped:                                # between the last look and the spawn
             attempt.request_end(_SIGTERM)
         recorder = self._start_recorder(attempt)
@@ -8198,7 +8250,7 @@ def _manager_for_reading(options):
     # type: (Dict[str, Any]) -> HistoryManager
     """Return the history that a verb shall read; raises HistoryError when there is none."""
     manager = HistoryManager(options.get('history_db'))
-    if not os.path.exists(manager.db_path):
+    if not os.path.exists(manager.db_path) and not manager.count_spooled():
         raise HistoryError('%s: no history yet; run a script with python -m runner job.py, or name another file with '
                            '--history-db' % manager.db_path)
     if not _is_readable_only(manager.db_path):

@@ -628,3 +628,43 @@ def test_a_large_tree_is_gone_in_time(place):
     tree = read_pids(pids, 40)
     assert result['status'] == 'timeout' and result['metrics']['num_processes'] >= 60
     assert_tree_gone(tree)
+
+
+# -- where we get no more resources ------------------------------------------------------------------------
+
+#: Runs the command line in a process in which no thread can be started.
+THREADLESS = ('import os, sys, runner\ndef refuse(*_): raise RuntimeError("can\'t start new thread")\nrunner.start_new_thread = refuse\n'
+              'os._exit(runner._main(sys.argv[1:], program=True))')
+
+
+@posix_only
+@pytest.mark.parametrize('words', [[script('exit_with.py'), '3'], ['--timeout', '0.5s', '--grace', '0.2s', script('wait_for_file.py'), 'never']])
+def test_a_run_without_threads_is_a_run(place, words):
+    """No thread is to be had: bytes, status and time limit are as ever, the record is kept for the next run."""
+    env = dict(place.env, PYTHONPATH=os.path.dirname(os.path.abspath(runner.__file__)))
+    process = Started([sys.executable, '-c', THREADLESS] + words, cwd=place.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    out, err = process.communicate()
+    assert process.returncode == (124 if '--timeout' in words else 3), err
+    assert out == place.bare(*words).out if '--timeout' not in words else True
+    assert b'not sampled' in err and b'taken in by the next' in err and b'Traceback' not in err
+    place.run('history')
+    assert [row['status'] for row in place.rows()] == ['timeout' if '--timeout' in words else 'failed']
+
+
+def test_a_guest_without_threads_carries_all_bytes(tmp_path, monkeypatch):
+    """In the API too: 3 MiB come through, the status is right."""
+    def refuse(*_):
+        raise RuntimeError("can't start new thread")
+    monkeypatch.setattr(runner, 'start_new_thread', refuse)
+    result = runner.ScriptRunner(sys.executable, ['-c', 'import sys; sys.stdout.write("x" * 3145728); sys.exit(4)'], enable_history=False,
+                                 capture_bytes=4 << 20).run_script()
+    assert (result['returncode'], len(result['stdout'])) == (4, 3145728)
+
+
+@own_process_only
+def test_too_few_descriptors_are_told(place):
+    """Where not even the pipes can be made: one sentence, 125."""
+    import resource
+    process = place.start(script('exit_with.py'), 0, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (6, 6)))
+    _, err = process.communicate()
+    assert process.returncode == 125 and err.count(b'\n') == 1 and b'not started: Too many open files' in err, err
