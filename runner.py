@@ -47,12 +47,12 @@ __version__ = '8.0.0'
 
 __all__ = [
     'RunnerError', 'UsageError', 'LaunchError', 'LockError', 'HistoryError', 'Metric', 'METRICS', 'STATUSES', 'CAUSES',
-    'parse_duration', 'parse_size', 'format_duration', 'format_mib', 'sparkline', 'write_atomically', 'redact',
+    'parse_duration', 'parse_size', 'format_duration', 'format_mib', 'sparkline', 'write_atomically', 'AtomicFile', 'redact',
     'redact_arguments',
     'ConditionError', 'parse_condition', 'Condition',
     'ProcSampler', 'PsutilSampler', 'SampleSeries', 'ProcessMonitor',
     'Limits', 'RetryStrategy', 'RetryConfig',
-    'default_history_path', 'HistoryManager',
+    'default_history_path', 'HistoryManager', 'RetentionPlan', 'RetentionPolicy',
     'TrendAnalyzer', 'BaselineCalculator', 'MLAnomalyDetector', 'MetricsCorrelationAnalyzer', 'ResourceForecaster',
     'StructuredLogger', 'ExecutionHook', 'ScriptRunner',
     'main',
@@ -351,6 +351,20 @@ def _format_micros(micros):
     return '%04d-%02d-%02dT%02d:%02d:%02d.%06d+00:00' % (time.gmtime(whole)[:6] + (part,))
 
 
+def _format_many_micros(times):
+    # type: (Iterable[int]) -> List[str]
+    """Do as `_format_micros` for each, a third of its time: a calendar day is worked out once."""
+    days = {}  # type: Dict[int, str]
+    texts = []
+    for micros in times:
+        whole, part = divmod(micros, 1000000)
+        day, second = divmod(whole, 86400)
+        if day not in days:
+            days[day] = _format_micros(day * 86400000000)[:11]
+        texts.append('%s%02d:%02d:%02d.%06d+00:00' % (days[day], second // 3600, second // 60 % 60, second % 60, part))
+    return texts
+
+
 def _parse_time(text):
     # type: (str) -> int
     """Read ISO 8601 and return microseconds since 1970; without an offset it is UTC. Raises UsageError.
@@ -412,15 +426,45 @@ def _dashed(text):
 def write_atomically(path, data):
     # type: (str, bytes) -> None
     """Write a private file in one step: whoever reads `path` sees all of the old or all of the new content."""
-    temporary = '%s.%d.%s.tmp' % (path, os.getpid(), os.urandom(4).hex())
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, 'wb') as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with AtomicFile(path) as file:
+        file.write(data)
+
+
+class AtomicFile(object):
+    """A private binary file that appears under its name when the with block ends well, and not at all when it does not.
+
+    A name that is there and no regular file (/dev/stdout, a FIFO) is written to as it is. Raises OSError.
+    """
+    __slots__ = ('path', '_temporary', '_file')
+
+    def __init__(self, path):
+        # type: (str) -> None
+        self.path = path
+        self._temporary = '%s.%d.%s.tmp' % (path, os.getpid(), os.urandom(4).hex())
+        self._file = None  # type: Any
+
+    def __enter__(self):
+        # type: () -> Any
+        if os.path.exists(self.path) and not os.path.isfile(self.path):
+            self._temporary = ''
+            self._file = open(self.path, 'wb')
+        else:
+            self._file = os.fdopen(os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600), 'wb')
+        return self._file
+
+    def __exit__(self, kind, *_):
+        # type: (Any, *Any) -> None
+        try:
+            self._file.close()
+            if kind is None and self._temporary:
+                os.replace(self._temporary, self.path)
+                self._temporary = ''
+        finally:
+            if self._temporary:
+                os.unlink(self._temporary)
+
+
+_BINARY = getattr(os, 'O_BINARY', 0)       # Windows translates line ends without it
 
 
 def make_private_folder(path):
@@ -559,6 +603,28 @@ def _json_text(value):
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
+def _finite(value):
+    # type: (Any) -> Any
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float('inf'), float('-inf'))):
+        return None
+    return value
+
+
+def _json_line(value):
+    # type: (Any) -> bytes
+    """Write a value as one line of JSON; NaN and the infinities, which JSON lacks, become null."""
+    import json
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), ensure_ascii=False)
+    return text.encode('utf-8', 'replace') + b'\n'
+
+
 #: Levels of our own log, as in the standard library.
 LEVELS = {'DEBUG': 10, 'INFO': 20, 'WARNING': 30, 'ERROR': 40, 'CRITICAL': 50}
 
@@ -664,6 +730,37 @@ def _read_file(path):
         return os.read(descriptor, 65536)
     finally:
         os.close(descriptor)
+
+
+def _write_all(descriptor, data):
+    # type: (int, bytes) -> None
+    """Write everything, also to a descriptor that somebody made non-blocking."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(descriptor, view):]
+        except BlockingIOError:
+            import select
+            select.select([], [descriptor], [])
+
+
+def thin_samples(rows):
+    # type: (Sequence[Tuple[Any, ...]]) -> List[Tuple[Any, ...]]
+    """Keep of every eight rows those with the greatest and least cpu_percent [1] and memory_mb [2].
+
+    >>> [row[0] for row in thin_samples([(t, 0, 5) for t in range(7)] + [(7, 9, 5)])]
+    [0, 7]
+    """
+    kept = []  # type: List[Tuple[Any, ...]]
+    for first in range(0, len(rows), 8):
+        group = rows[first:first + 8]
+        chosen = set()
+        for column in (1, 2):
+            known = [(row[column], i) for i, row in enumerate(group) if row[column] is not None] or [(0, 0)]
+            chosen.add(max(known, key=lambda pair: pair[0])[1])
+            chosen.add(min(known, key=lambda pair: pair[0])[1])
+        kept += [group[i] for i in sorted(chosen)]
+    return kept
 
 
 def _stat_fields(data):
@@ -931,21 +1028,9 @@ def _known_value(value, kind, name):
             return _parse_time(value) if isinstance(value, str) else None
     except (OverflowError, UsageError):
         return None
-    return label_text(value) if name.startswith('label.') else value if isinstance(value, str) else None
-
-
-def label_text(value):
-    # type: (Any) -> Optional[str]
-    """Return a label as conditions compare it: a text as it is, a number or truth value as JSON writes it, else None.
-
-    >>> label_text('blue'), label_text(3), label_text(True), label_text([1])
-    ('blue', '3', 'true', None)
-    """
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return 'true' if value else 'false'
-    return repr(value) if isinstance(value, (int, float)) else None
+    if name.startswith('label.'):
+        return str(value)                  # as history stores it
+    return value if isinstance(value, str) else None
 
 
 def _combine(operation, left, right):
@@ -1895,25 +1980,6 @@ class SampleSeries(object):
         self.rows.append(row)
 
 
-def thin_samples(rows):
-    # type: (Sequence[Tuple[Any, ...]]) -> List[Tuple[Any, ...]]
-    """Keep of every eight rows those with the greatest and least cpu_percent [1] and memory_mb [2].
-
-    >>> [row[0] for row in thin_samples([(t, 0, 5) for t in range(7)] + [(7, 9, 5)])]
-    [0, 7]
-    """
-    kept = []  # type: List[Tuple[Any, ...]]
-    for first in range(0, len(rows), 8):
-        group = rows[first:first + 8]
-        chosen = set()
-        for column in (1, 2):
-            known = [(row[column], i) for i, row in enumerate(group) if row[column] is not None] or [(0, 0)]
-            chosen.add(max(known, key=lambda pair: pair[0])[1])
-            chosen.add(min(known, key=lambda pair: pair[0])[1])
-        kept += [group[i] for i in sorted(chosen)]
-    return kept
-
-
 if hasattr(time, 'thread_time'):
     _thread_time = time.thread_time
 elif hasattr(time, 'CLOCK_THREAD_CPUTIME_ID'):
@@ -2362,18 +2428,6 @@ class Tail(object):
         # type: () -> str
         """The last `limit` bytes as text, undecodable bytes replaced."""
         return self.content.decode('utf-8', 'replace')
-
-
-def _write_all(descriptor, data):
-    # type: (int, bytes) -> None
-    """Write everything, also to a descriptor that somebody made non-blocking."""
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[os.write(descriptor, view):]
-        except BlockingIOError:
-            import select
-            select.select([], [descriptor], [])
 
 
 class _Stream(object):
@@ -4578,6 +4632,7 @@ class HistoryManager(object):
         # type: (str, bool) -> Any
         connection = _sqlite().connect(target, timeout=self.timeout, isolation_level=None, check_same_thread=False, uri=uri)
         connection.execute('PRAGMA foreign_keys = ON')
+        connection.create_function('runner_label', 2, _label_in_json)
         return connection
 
     def _prepare(self, connection):
@@ -4706,18 +4761,43 @@ class HistoryManager(object):
         # type: (float) -> int
         """Delete runs that started more than `days` days ago, with all that belongs to them; return how many.
 
-        Running ones stay. Pages are given back to the file system.
+        Running ones stay. Pages are given back to the file system. RetentionPolicy knows other rules, and archives.
         """
-        cutoff = int((time.time() - days * 86400.0) * 1000000)
-        with _Writing(self) as connection:
-            count = connection.execute("DELETE FROM run WHERE start_time < ? AND status <> 'running'", (cutoff,)).rowcount
+        return len(RetentionPolicy(max_age_days=days).apply(self).runs)
+
+    def _delete_runs(self, ids, archive, on_progress=None):
+        # type: (Sequence[int], Optional[_Archive], Optional[Callable[[int], Any]]) -> None
+        """Delete runs that have ended, some hundred in each transaction so that no writer waits long."""
+        for first in range(0, len(ids), 500):
+            some = list(ids[first:first + 500])
+            these = "id IN (%s) AND status <> 'running'" % ', '.join('?' * len(some))
+            with _Writing(self) as connection:
+                if archive is not None:
+                    for runs in _read_runs(connection, 'WHERE %s ORDER BY start_time, id' % these, some, True, True):
+                        archive.append(runs)
+                connection.execute('DELETE FROM run WHERE ' + these, some)
+            if on_progress is not None:
+                on_progress(first + len(some))
+
+    def _give_back_pages(self):
+        # type: () -> None
+        """Delete scripts and contexts that no run refers to, and return the space that is free to the file system."""
+        connection = self._open()
+        try:
+            # A context has no index of the runs that refer to it (each run would pay for one), and the check of the foreign key
+            # would look at all runs for each context. What is deleted here is known to be free.
+            connection.execute('PRAGMA foreign_keys = OFF')
+            connection.execute('BEGIN IMMEDIATE')
             connection.execute('DELETE FROM script WHERE id NOT IN '
                                '(SELECT script_id FROM run UNION SELECT script_id FROM baseline)')
             connection.execute('DELETE FROM context WHERE id NOT IN (SELECT context_id FROM run)')
-        with self.get_connection() as connection:
+            connection.execute('COMMIT')
             connection.executescript('PRAGMA incremental_vacuum')      # execute() would stop after the first page
             connection.execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchall()
-        return count
+        except _sqlite().Error as error:
+            raise _history_error(self.db_path, error)
+        finally:
+            connection.close()
 
     def count_older_than(self, days):
         # type: (float) -> int
@@ -4822,15 +4902,22 @@ class HistoryManager(object):
 
     # -- reading -------------------------------------------------------------------------------------
 
-    def get_execution_history(self, script_path=None, limit=100, days=30):
-        # type: (Optional[str], Optional[int], Optional[float]) -> List[Dict[str, Any]]
+    def get_execution_history(self, script_path=None, limit=100, days=30, where=None):
+        # type: (Optional[str], Optional[int], Optional[float], Any) -> List[Dict[str, Any]]
         """Return runs as dicts, newest first: the columns of `executions`, with `metrics` as a dict of what is known.
 
-        `script_path` is any spelling of the script's path; None for `days` or `limit` means all.
+        `script_path` is any spelling of the script's path; None for `days` or `limit` means all. `where` is a Condition or
+        its text: runs for which it is true. Raises UsageError for one that needs a baseline or a previous run.
         """
-        where, values = self._selection(script_path, days)
-        return self._select_runs('WHERE %s ORDER BY start_time DESC, id DESC LIMIT ?' % where,
+        clause, values = self._selection(script_path, days, where)
+        return self._select_runs('WHERE %s ORDER BY start_time DESC, id DESC LIMIT ?' % clause,
                                  values + [-1 if limit is None else limit])
+
+    def count_executions(self, script_path=None, days=None, where=None):
+        # type: (Optional[str], Optional[float], Any) -> int
+        """Return how many runs `get_execution_history` would return without a limit."""
+        clause, values = self._selection(script_path, days, where)
+        return self._read('SELECT count(*) FROM run WHERE ' + clause, values)[0][0]
 
     def get_execution(self, run_id):
         # type: (int) -> Optional[Dict[str, Any]]
@@ -4869,37 +4956,130 @@ class HistoryManager(object):
                               'ORDER BY start_time, run.id' % where, values + [metric_name])
         return [(_format_micros(when), value) for when, value in rows]
 
-    def get_aggregated_metrics(self, script_path=None, metric_name=None, days=30):
-        # type: (Optional[str], Optional[str], Optional[float]) -> Dict[str, Dict[str, Any]]
-        """Return {metric: {count, avg, min, max}} over runs that ended, computed by SQLite; one metric or all known ones."""
-        names = [metric_name] if metric_name else [m.name for m in METRICS.values() if m.column and m.unit != 'UTC']
-        where, values = self._selection(script_path, days)
-        result = {}  # type: Dict[str, Dict[str, Any]]
-        for name in names:
-            if name in METRICS:
-                source, more = "(SELECT %s AS value FROM run WHERE %s AND status <> 'running')" % (
-                    _metric_expression(METRICS[name]), where), []  # type: Tuple[str, List[Any]]
-            else:
-                source = '(SELECT value FROM run JOIN custom_metric ON run_id = run.id WHERE %s AND name = ?)' % where
-                more = [name]
-            row = self._read('SELECT count(value), avg(value), min(value), max(value) FROM ' + source, values + more)[0]
-            if row[0] or metric_name:
-                result[name] = dict(zip(('count', 'avg', 'min', 'max'), row))
-        return result
+    def get_metric_series(self, script_path, metric_name, days=None, limit=None, good_only=False, hostname=None,
+                          python_version=None, before_id=None, where=None):
+        # type: (Optional[str], str, Optional[float], Optional[int], bool, Optional[str], Optional[str], Optional[int], Any) -> List[Any]
+        """Return [(run id, start time as ISO text, value, git_commit, status)] of one metric, oldest first.
 
-    def get_executions_paginated(self, page=1, per_page=50, script_path=None, status=None, days=None):
-        # type: (int, int, Optional[str], Optional[str], Optional[float]) -> Dict[str, Any]
+        Runs that are running or lack the metric are left out. `limit` keeps the newest so many, `good_only` those
+        with status success, `before_id` those that began before that run; `script_path` None takes every script, `where` is as in
+        `get_execution_history`. Raises UsageError for a metric that no run has ever had a name for, and an unknown run.
+        """
+        clause, values = self._selection(script_path, days, where)
+        clause += " AND status = 'success'" if good_only else " AND status <> 'running'"
+        for column, wanted in (('hostname', hostname), ('python_version', python_version)):
+            if wanted is not None:
+                clause += ' AND context_id IN (SELECT id FROM context WHERE %s = ?)' % column
+                values.append(wanted)
+        if before_id is not None:
+            moment = self._read('SELECT start_time FROM run WHERE id = ?', (before_id,))
+            if not moment:
+                raise UsageError('%r: no such run in %s' % (before_id, self.db_path))
+            clause += ' AND (start_time < ? OR (start_time = ? AND id < ?))'
+            values += [moment[0][0], moment[0][0], before_id]
+        value, more = self._value_expression(metric_name)
+        rows = self._read(
+            'SELECT id, start_time, value, (SELECT git_commit FROM context WHERE context.id = context_id), status FROM '
+            '(SELECT id, start_time, context_id, status, %s AS value FROM run WHERE %s AND value IS NOT NULL '
+            'ORDER BY start_time DESC, id DESC LIMIT ?)' % (value, clause), more + values + [-1 if limit is None else limit])
+        rows.reverse()
+        times = [row[1] for row in rows]
+        if METRICS.get(metric_name) is not None and METRICS[metric_name].unit == 'UTC':
+            return [(row[0], when, _format_micros(row[2]), row[3], row[4]) for when, row in zip(_format_many_micros(times), rows)]
+        return [(row[0], when, row[2], row[3], row[4]) for when, row in zip(_format_many_micros(times), rows)]
+
+    def get_metric_buckets(self, script_path, metric_name, bucket_seconds, days=None, where=None):
+        # type: (Optional[str], str, float, Optional[float], Any) -> List[Dict[str, Any]]
+        """Return [{start, count, avg, min, max}] of one metric by the time at which runs began, oldest first.
+
+        A bucket begins at a whole multiple of `bucket_seconds` since 1970 (`start`, ISO text); one without a value is
+        left out. Raises UsageError for a length below a millisecond and for an unknown metric.
+        """
+        if not 0.001 <= bucket_seconds <= 1e10:
+            raise UsageError('bucket_seconds=%r: not between a millisecond and 300 years' % (bucket_seconds,))
+        clause, values = self._selection(script_path, days, where)
+        width = int(bucket_seconds * 1000000)
+        value, more = self._value_expression(metric_name)
+        rows = self._read(
+            "SELECT (start_time - ((start_time %% %d) + %d) %% %d), count(value), avg(value), min(value), max(value) FROM "
+            "(SELECT start_time, %s AS value FROM run WHERE %s AND status <> 'running' AND value IS NOT NULL) "
+            'GROUP BY 1 ORDER BY 1' % (width, width, width, value, clause), more + values)
+        return [dict(zip(('start', 'count', 'avg', 'min', 'max'), (_format_micros(row[0]),) + row[1:])) for row in rows]
+
+    def get_metric_names(self):
+        # type: () -> List[str]
+        """Return every name a metric may have here: the registry's, then those that runs brought along, sorted."""
+        return list(METRICS) + [row[0] for row in self._read('SELECT DISTINCT name FROM custom_metric ORDER BY name')
+                                if row[0] not in METRICS]
+
+    def get_aggregated_metrics(self, script_path=None, metric_name=None, days=30, where=None):
+        # type: (Optional[str], Optional[str], Optional[float], Any) -> Dict[str, Dict[str, Any]]
+        """Return {metric: {count, avg, min, max}} over runs that ended, computed by SQLite; one metric or all known ones."""
+        clause, values = self._selection(script_path, days, where)
+        names = [metric_name] if metric_name else [m.name for m in METRICS.values() if m.column and m.unit != 'UTC']
+        if metric_name and metric_name not in METRICS:
+            columns, more = [_CUSTOM_VALUE], [metric_name]
+        else:
+            columns, more = [_metric_expression(METRICS[name]) for name in names], []
+        row = self._read("SELECT %s FROM (SELECT %s FROM run WHERE %s AND status <> 'running')" % (
+            ', '.join('count(v{0}), avg(v{0}), min(v{0}), max(v{0})'.format(n) for n in range(len(names))),
+            ', '.join('%s AS v%d' % (column, n) for n, column in enumerate(columns)), clause), more + values)[0]
+        found = {name: dict(zip(('count', 'avg', 'min', 'max'), row[4 * n:])) for n, name in enumerate(names)}
+        return {name: each for name, each in found.items() if each['count'] or metric_name}
+
+    def get_executions_paginated(self, page=1, per_page=50, script_path=None, status=None, days=None, where=None):
+        # type: (int, int, Optional[str], Optional[str], Optional[float], Any) -> Dict[str, Any]
         """Return {'executions', 'page', 'per_page', 'pages', 'total'}; pages count from 1, newest runs first."""
         if page < 1 or per_page < 1:
             raise UsageError('page %r of %r per page: pages count from 1, with at least 1 run each' % (page, per_page))
-        where, values = self._selection(script_path, days)
+        clause, values = self._selection(script_path, days, where)
         if status is not None:
-            where, values = where + ' AND status = ?', values + [status]
-        total = self._read('SELECT count(*) FROM run WHERE ' + where, values)[0][0]
-        runs = self._select_runs('WHERE %s ORDER BY start_time DESC, id DESC LIMIT ? OFFSET ?' % where,
+            clause, values = clause + ' AND status = ?', values + [status]
+        total = self._read('SELECT count(*) FROM run WHERE ' + clause, values)[0][0]
+        runs = self._select_runs('WHERE %s ORDER BY start_time DESC, id DESC LIMIT ? OFFSET ?' % clause,
                                  values + [per_page, (page - 1) * per_page])
         return {'executions': runs, 'page': page, 'per_page': per_page, 'total': total,
                 'pages': (total + per_page - 1) // per_page}
+
+    def export(self, target, format=None, script_path=None, days=None, where=None, samples=False, on_progress=None):
+        # type: (Any, Optional[str], Optional[str], Optional[float], Any, bool, Optional[Callable[[int], Any]]) -> int
+        """Write runs to a file, oldest first, as they were at one moment; return how many.
+
+        `target` is a path, whose file is private and appears when it is complete, or a binary file. `format` is csv, json
+        (one array), jsonl (a line for each run) or parquet (needs pyarrow); by default the path's ending says it. JSON has
+        what `get_execution_history` returns, and `samples` as a list if asked for. A table has a column for each column of
+        `executions`, each metric and each further metric of these runs (`metric.NAME` where a column has that name);
+        arguments, labels and, but in Parquet, samples are JSON text; times in Parquet are timestamps. In CSV what is
+        unknown is empty, and a NUL is U+FFFD, since many readers refuse one. Memory does not grow with the number of
+        runs. `on_progress(runs so far)` is called now and then. Raises UsageError for a format that cannot be written,
+        HistoryError, and OSError for the target.
+        """
+        writer = _export_writer(format or _format_of(target))
+        clause, values = self._selection(script_path, days, where)
+        if isinstance(target, str):
+            with AtomicFile(target) as file:
+                return self._export_into(writer, file, clause, values, samples, on_progress)
+        return self._export_into(writer, target, clause, values, samples, on_progress)
+
+    def _export_into(self, writer, file, clause, values, samples, on_progress):
+        # type: (Any, Any, str, Sequence[Any], bool, Optional[Callable[[int], Any]]) -> int
+        count = 0
+        with self.get_connection() as connection:
+            try:
+                connection.execute('BEGIN')                        # all of it from one moment
+                custom = [row[0] for row in connection.execute(
+                    'SELECT DISTINCT name FROM custom_metric WHERE run_id IN (SELECT id FROM run WHERE %s) ORDER BY name'
+                    % clause, values)]
+                writer.begin(file, custom, samples)
+                for runs in _read_runs(connection, 'WHERE %s ORDER BY start_time, id' % clause, values, samples):
+                    writer.write(runs)
+                    count += len(runs)
+                    if on_progress is not None:
+                        on_progress(count)
+                writer.end()
+            except _sqlite().Error as error:
+                raise _history_error(self.db_path, error)
+        return count
 
     def get_scripts(self):
         # type: () -> List[str]
@@ -4909,8 +5089,8 @@ class HistoryManager(object):
     def get_last_id(self, script_path=None):
         # type: (Optional[str]) -> Optional[int]
         """Return the id of the run that started last, None without any."""
-        where, values = self._selection(script_path, None)
-        rows = self._read('SELECT id FROM run WHERE %s ORDER BY start_time DESC, id DESC LIMIT 1' % where, values)
+        clause, values = self._selection(script_path, None)
+        rows = self._read('SELECT id FROM run WHERE %s ORDER BY start_time DESC, id DESC LIMIT 1' % clause, values)
         return rows[0][0] if rows else None
 
     def get_database_stats(self):
@@ -4943,35 +5123,128 @@ class HistoryManager(object):
             except _sqlite().Error as error:
                 raise _history_error(self.db_path, error)
 
-    @staticmethod
-    def _selection(script_path, days):
-        # type: (Optional[str], Optional[float]) -> Tuple[str, List[Any]]
+    def _selection(self, script_path, days, where=None):
+        # type: (Optional[str], Optional[float], Any) -> Tuple[str, List[Any]]
         """Return a WHERE clause over table run, and its values."""
-        where, values = ['1'], []  # type: List[str], List[Any]
+        clause, values = ['1'], []  # type: List[str], List[Any]
         if script_path is not None:
-            where.append('script_id = (SELECT id FROM script WHERE path = ?)')
+            clause.append('script_id = (SELECT id FROM script WHERE path = ?)')
             values.append(_canonical(script_path))
         if days is not None:
-            where.append('start_time >= ?')
+            clause.append('start_time >= ?')
             values.append(int((time.time() - days * 86400.0) * 1000000))
-        return ' AND '.join(where), values
+        if where is not None:
+            condition = self._read_condition(where)
+            sql, more = condition.to_sql({name: _condition_column(condition, name) for name in condition.names})
+            clause.append('(%s)' % sql)
+            values += more
+        return ' AND '.join(clause), values
+
+    def _read_condition(self, where):
+        # type: (Any) -> Condition
+        """Return a Condition; a name that is in no registry may be a metric that runs brought along."""
+        if isinstance(where, Condition):
+            return where
+        try:
+            return parse_condition(where)
+        except ConditionError:
+            return parse_condition(where, self.get_metric_names() if os.path.exists(self.db_path) else ())
+
+    def _value_expression(self, metric_name):
+        # type: (str) -> Tuple[str, List[Any]]
+        """Return the SQL that reads a metric of table run, and its values; raises UsageError when there is no such metric."""
+        if metric_name in METRICS:
+            return metric_name if METRICS[metric_name].unit == 'UTC' else _metric_expression(METRICS[metric_name]), []
+        names = self.get_metric_names()
+        if metric_name not in names:
+            raise UsageError('%r: no such metric%s (python -m runner metrics lists them)' % (
+                metric_name, suggest(metric_name, names)))
+        return _CUSTOM_VALUE, [metric_name]
 
     def _select_runs(self, clause, values):
         # type: (str, Sequence[Any]) -> List[Dict[str, Any]]
         """Return dicts of the runs that `clause` selects from table run, in its order."""
-        stored = [m.name for m in METRICS.values() if m.column]
         with self.get_connection() as connection:
             try:
-                picked = connection.execute('SELECT id, %s FROM run %s' % (', '.join(stored), clause), values).fetchall()
-                runs = []
-                for row in picked:
-                    cursor = connection.execute('SELECT * FROM executions WHERE id = ?', (row[0],))
-                    run = dict(zip([column[0] for column in cursor.description], cursor.fetchall()[0]))
-                    custom = connection.execute('SELECT name, value FROM custom_metric WHERE run_id = ?', (row[0],)).fetchall()
-                    runs.append(_finish_run(run, dict(zip(stored, row[1:])), custom))
-                return runs
+                return [run for runs in _read_runs(connection, clause, values) for run in runs]
             except _sqlite().Error as error:
                 raise _history_error(self.db_path, error)
+
+
+#: A metric that is not in the registry, of table run; its name is a parameter.
+_CUSTOM_VALUE = "(SELECT value FROM custom_metric WHERE run_id = run.id AND name = ? AND typeof(value) IN ('real', 'integer'))"
+
+
+def _condition_column(condition, name):
+    # type: (Condition, str) -> Tuple[str, List[Any]]
+    """Return the SQL over table run (and its values) of a name in a condition."""
+    if name in METRICS:
+        return name if METRICS[name].unit == 'UTC' else _metric_expression(METRICS[name]), []
+    if name in ('status', 'cause'):
+        return name, []
+    if name == 'script_path':
+        return '(SELECT path FROM script WHERE script.id = script_id)', []
+    if name in _TEXT_NAMES:
+        return '(SELECT %s FROM context WHERE context.id = context_id)' % name, []
+    if name.startswith('label.'):
+        return 'CASE WHEN labels IS NOT NULL THEN runner_label(labels, ?) END', [name[6:]]
+    if name.startswith(('baseline.', 'previous.')):
+        raise ConditionError(condition.text, condition.text.find(name) + 1, '%r is not known of a run in the history' % name,
+                             '; compare the runs with each other, or write a number')
+    return _CUSTOM_VALUE, [name]
+
+
+def _label_in_json(labels, key):
+    # type: (str, str) -> Optional[str]
+    """Return one label of the JSON in column labels; SQLite calls this (its own JSON functions came after 3.6's)."""
+    import json
+    value = json.loads(labels).get(key)
+    return None if value is None else str(value)
+
+
+def _read_runs(connection, clause, values, samples=False, artefacts=False):
+    # type: (Any, str, Sequence[Any], bool, bool) -> Iterable[List[Dict[str, Any]]]
+    """Yield the runs that `clause` selects from table run, in its order, as lists of up to 500 dicts."""
+    stored = [m.name for m in METRICS.values() if m.column]
+    cursor = connection.execute('SELECT id, %s FROM run %s' % (', '.join(stored), clause), values)
+    try:
+        while True:
+            picked = cursor.fetchmany(500)
+            if not picked:
+                return
+            ids = [row[0] for row in picked]
+            seen = _rows_of(connection, 'executions', 'id', ids)
+            columns = [column[0] for column in seen.description]
+            rows = {row[columns.index('id')]: dict(zip(columns, row)) for row in seen.fetchall()}
+            custom = _grouped(_rows_of(connection, 'custom_metric', 'run_id', ids))
+            runs = [_finish_run(rows[row[0]], dict(zip(stored, row[1:])), custom.get(row[0], ())) for row in picked
+                    if row[0] in rows]                 # the others were pruned in between
+            if samples:
+                found = _grouped(_rows_of(connection, 'samples', 'execution_id', ids, 'ORDER BY execution_id, elapsed_seconds'))
+                for run in runs:
+                    run['samples'] = [dict(zip(SAMPLE_FIELDS, row)) for row in found.get(run['id'], ())]
+            if artefacts:
+                kept = _grouped(_rows_of(connection, 'artefacts', 'execution_id', ids))
+                for run in runs:
+                    run['artefacts'] = dict(kept.get(run['id'], ()))
+            yield runs
+    finally:
+        cursor.close()
+
+
+def _rows_of(connection, table, column, ids, order=''):
+    # type: (Any, str, str, Sequence[int], str) -> Any
+    """Return a cursor over the rows of a table that belong to some runs."""
+    return connection.execute('SELECT * FROM %s WHERE %s IN (%s) %s' % (table, column, ', '.join('?' * len(ids)), order), ids)
+
+
+def _grouped(rows):
+    # type: (Iterable[Sequence[Any]]) -> Dict[int, List[Sequence[Any]]]
+    """Return {first column: [the others of its rows]}."""
+    groups = {}  # type: Dict[int, List[Sequence[Any]]]
+    for row in rows:
+        groups.setdefault(row[0], []).append(row[1:])
+    return groups
 
 
 def _finish_run(run, metrics, custom):
@@ -5139,6 +5412,427 @@ def _context_id(connection, values):
         return row[0]
     return connection.execute('INSERT INTO context (%s) VALUES (?, ?, ?, ?, ?, ?, ?)' % ', '.join(_CONTEXT_COLUMNS),
                               values).lastrowid
+
+
+# -- export ----------------------------------------------------------------------------------------------
+
+#: Columns of a run in a table, before those of the metrics.
+_RUN_FIELDS = ('id', 'script_path', 'script_args', 'status', 'cause', 'correlation_id', 'hostname', 'username', 'pid',
+               'git_commit', 'git_branch', 'python_version', 'platform', 'labels', 'stdout_tail', 'stderr_tail', 'evidence',
+               'error_summary', 'warnings', 'working_dir')
+
+
+def _format_of(target):
+    # type: (Any) -> str
+    """Return the format that the ending of a path names."""
+    name = os.path.basename(target) if isinstance(target, str) else ''
+    ending = name.rpartition('.')[2].lower() if '.' in name else ''
+    if not ending:
+        raise UsageError('%s: which format? end the name in .%s, or give --format' % (target, ', .'.join(_EXPORT_WRITERS)))
+    return {'ndjson': 'jsonl'}.get(ending, ending)
+
+
+def _export_writer(format):
+    # type: (str) -> Any
+    if format not in _EXPORT_WRITERS:
+        raise UsageError('%r: not a format of an export%s; valid: %s' % (
+            format, suggest(format, _EXPORT_WRITERS), ', '.join(_EXPORT_WRITERS)))
+    return _EXPORT_WRITERS[format]()
+
+
+def _table_columns(custom):
+    # type: (Sequence[str]) -> List[Tuple[str, str, Optional[str]]]
+    """Return (column, name, kind) of a table of runs; kind is None for a field of the run, else the metric's type."""
+    columns = [(name, name, None) for name in _RUN_FIELDS]  # type: List[Tuple[str, str, Optional[str]]]
+    for metric in METRICS.values():
+        columns.append((metric.name, metric.name, metric.unit if metric.unit in ('UTC', 'bool') else metric.column))
+    taken = set(name for name, _, _ in columns) | {'samples'}
+    return columns + [('metric.' + name if name in taken else name, name, 'REAL') for name in custom]
+
+
+def _table_value(run, name, kind):
+    # type: (Dict[str, Any], str, Optional[str]) -> Any
+    """Return one cell; lists and dicts as JSON text."""
+    value = run.get(name) if kind is None else run['metrics'].get(name)
+    return _json_line(value).decode('utf-8')[:-1] if isinstance(value, (list, dict)) else value
+
+
+class _JsonLinesExport(object):
+    """One line for each run."""
+
+    def begin(self, file, custom, samples):
+        # type: (Any, Sequence[str], bool) -> None
+        self.file = file
+
+    def write(self, runs):
+        # type: (Sequence[Dict[str, Any]]) -> None
+        self.file.write(b''.join(map(_json_line, runs)))
+
+    def end(self):
+        # type: () -> None
+        self.file.flush()
+
+
+class _JsonExport(_JsonLinesExport):
+    """One array, a line for each run."""
+
+    def begin(self, file, custom, samples):
+        # type: (Any, Sequence[str], bool) -> None
+        self.file = file
+        self.between = b'['
+
+    def write(self, runs):
+        # type: (Sequence[Dict[str, Any]]) -> None
+        for run in runs:
+            self.file.write(self.between + b'\n' + _json_line(run)[:-1])
+            self.between = b','
+
+    def end(self):
+        # type: () -> None
+        self.file.write(b'[]\n' if self.between == b'[' else b'\n]\n')
+        self.file.flush()
+
+
+class _CsvExport(object):
+    """A header and a row for each run, as RFC 4180 has them."""
+
+    def begin(self, file, custom, samples):
+        # type: (Any, Sequence[str], bool) -> None
+        import csv
+        import io
+        self.text = io.TextIOWrapper(file, 'utf-8', 'replace', newline='')
+        self.rows = csv.writer(self.text)
+        self.columns = _table_columns(custom) + ([('samples', 'samples', None)] if samples else [])
+        self.rows.writerow([column for column, _, _ in self.columns])
+
+    def write(self, runs):
+        # type: (Sequence[Dict[str, Any]]) -> None
+        for run in runs:
+            self.rows.writerow([self._cell(_table_value(run, name, kind)) for _, name, kind in self.columns])
+
+    @staticmethod
+    def _cell(value):
+        # type: (Any) -> Any
+        if isinstance(value, bool):
+            return 'true' if value else 'false'
+        return value.replace('\0', '\ufffd') if isinstance(value, str) else value
+
+    def end(self):
+        # type: () -> None
+        self.text.flush()
+        self.text.detach()
+
+
+class _ParquetExport(object):
+    """Columns with types, in row groups of some thousand runs."""
+    ROWS = 5000
+
+    def __init__(self):
+        # type: () -> None
+        try:
+            import pyarrow
+            import pyarrow.parquet
+        except ImportError:
+            raise UsageError('parquet: needs pyarrow, which is not installed; pip install pyarrow, or export to .csv or .jsonl')
+        self.pyarrow = pyarrow  # type: Any
+
+    def begin(self, file, custom, samples):
+        # type: (Any, Sequence[str], bool) -> None
+        arrow = self.pyarrow
+        types = {None: arrow.string(), 'UTC': arrow.timestamp('us', tz='UTC'), 'bool': arrow.bool_(), 'REAL': arrow.float64(),
+                 'INTEGER': arrow.int64()}
+        self.columns = _table_columns(custom)
+        fields = [(column, arrow.int64() if column in ('id', 'pid') else types[kind]) for column, _, kind in self.columns]
+        if samples:
+            self.columns.append(('samples', 'samples', 'samples'))
+            fields.append(('samples', arrow.list_(arrow.struct([
+                (name, arrow.int64() if name.startswith('num_') else arrow.float64()) for name in SAMPLE_FIELDS]))))
+        self.schema = arrow.schema(fields)
+        self.writer = arrow.parquet.ParquetWriter(file, self.schema)
+        self.waiting = []  # type: List[Dict[str, Any]]
+
+    def write(self, runs):
+        # type: (Sequence[Dict[str, Any]]) -> None
+        self.waiting += runs
+        if len(self.waiting) >= self.ROWS:
+            self._write_group()
+
+    def _write_group(self):
+        # type: () -> None
+        arrays = [self.pyarrow.array([self._cell(run, name, kind) for run in self.waiting], field.type)
+                  for (_, name, kind), field in zip(self.columns, self.schema)]
+        self.writer.write_table(self.pyarrow.Table.from_arrays(arrays, schema=self.schema))
+        self.waiting = []
+
+    @staticmethod
+    def _cell(run, name, kind):
+        # type: (Dict[str, Any], str, Optional[str]) -> Any
+        if kind == 'samples':
+            return run['samples']
+        value = _table_value(run, name, kind)
+        return _parse_time(value) if kind == 'UTC' and value is not None else value
+
+    def end(self):
+        # type: () -> None
+        if self.waiting:
+            self._write_group()
+        self.writer.close()
+
+
+_EXPORT_WRITERS = {'csv': _CsvExport, 'json': _JsonExport, 'jsonl': _JsonLinesExport, 'parquet': _ParquetExport}  # type: Dict[str, Any]
+
+
+# -- retention -------------------------------------------------------------------------------------------
+
+_THINNED_SAMPLES = 150                 # of a run, at most, once they are thinned
+
+
+class _Archive(object):
+    """A file of JSON lines, gzipped if its name ends in .gz, to which runs are added before they are deleted."""
+    __slots__ = ('path', '_zipped')
+
+    def __init__(self, path):
+        # type: (str) -> None
+        self.path = path
+        self._zipped = path.lower().endswith('.gz')
+        if os.path.exists(path):
+            self._check()
+
+    def _check(self):
+        # type: () -> None
+        """Refuse a file that is not an archive: what is added to it could not be read back."""
+        if not os.path.isfile(self.path):
+            raise UsageError('%s: not a regular file; name another for --archive' % self.path)
+        with open(self.path, 'rb') as file:
+            begin = file.read(2)
+            file.seek(-min(1, os.path.getsize(self.path)), 2)
+            last = file.read(1)
+        if begin and begin[:1 + self._zipped] != (b'\x1f\x8b' if self._zipped else b'{'):
+            raise UsageError('%s: there, and no archive of runs; name another for --archive' % self.path)
+        if begin and not self._zipped and last != b'\n':
+            raise UsageError('%s: its last line is unfinished; mend it, or name another for --archive' % self.path)
+
+    def append(self, runs):
+        # type: (Sequence[Dict[str, Any]]) -> None
+        """Add runs; on return they are on the disk and were read back. Raises HistoryError; then nothing was added."""
+        data = b''.join(map(_json_line, runs))
+        if self._zipped:
+            import gzip
+            data = gzip.compress(data)                             # members may follow each other (RFC 1952)
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _BINARY, 0o600)
+            try:
+                self._add(descriptor, data, [run['id'] for run in runs])
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise HistoryError('%s: cannot be written (%s); what is not in it was not deleted' % (
+                self.path, error.strerror or error))
+
+    def _add(self, descriptor, data, ids):
+        # type: (int, bytes, List[int]) -> None
+        start = os.lseek(descriptor, 0, 2)
+        try:
+            _write_all(descriptor, data)
+            os.fsync(descriptor)
+            os.lseek(descriptor, start, 0)
+            if self._read_ids(descriptor, len(data)) != ids:
+                raise OSError(errno.EIO, 'what was read back differs')
+        except BaseException:
+            os.ftruncate(descriptor, start)
+            raise
+
+    def _read_ids(self, descriptor, length):
+        # type: (int, int) -> Optional[List[int]]
+        """Read what was just added; None when it is not what it should be."""
+        parts = []  # type: List[bytes]
+        while length > 0:
+            parts.append(os.read(descriptor, length))
+            length -= len(parts[-1])
+            if not parts[-1]:
+                return None
+        data = b''.join(parts)
+        try:
+            if self._zipped:
+                import gzip
+                data = gzip.decompress(data)
+            import json
+            return [json.loads(line)['id'] for line in data.decode('utf-8').split('\n')[:-1]]
+        except (ValueError, KeyError, EOFError):
+            return None
+
+
+class RetentionPlan(object):
+    """What a RetentionPolicy deletes: `runs` is a list of dicts (id, script_path, start_time, reason), oldest first.
+
+    `samples_deleted` and `samples_thinned` are ids of runs that stay without their samples, or with fewer.
+    """
+    __slots__ = ('runs', 'samples_deleted', 'samples_thinned')
+
+    def __init__(self):
+        # type: () -> None
+        self.runs = []  # type: List[Dict[str, Any]]
+        self.samples_deleted = []  # type: List[int]
+        self.samples_thinned = []  # type: List[int]
+
+    def reasons(self):
+        # type: () -> Dict[str, int]
+        """Return {reason: number of runs}."""
+        counts = {}  # type: Dict[str, int]
+        for run in self.runs:
+            counts[run['reason']] = counts.get(run['reason'], 0) + 1
+        return counts
+
+
+class RetentionPolicy(object):
+    """Which runs a history keeps. A run goes when any of the rules says so; one that is running always stays.
+
+    `max_age_days`: since its start. `max_runs_per_script`: the newest stay (each attempt counts). `max_size_mb`: MiB of the
+    file; the oldest go until it is small enough. `max_samples_age_days`: the samples of older runs go, the runs stay.
+    `thin_samples_after_days`: of older runs at most 150 samples stay, the greatest and least CPU and memory among them.
+    None: no such rule. Raises UsageError without any rule, and for a negative number.
+    """
+    __slots__ = ('max_age_days', 'max_runs_per_script', 'max_size_mb', 'max_samples_age_days', 'thin_samples_after_days')
+
+    def __init__(self, max_age_days=None, max_runs_per_script=None, max_size_mb=None, max_samples_age_days=None,
+                 thin_samples_after_days=None):
+        # type: (Optional[float], Optional[int], Optional[float], Optional[float], Optional[float]) -> None
+        self.max_age_days = max_age_days
+        self.max_runs_per_script = max_runs_per_script
+        self.max_size_mb = max_size_mb
+        self.max_samples_age_days = max_samples_age_days
+        self.thin_samples_after_days = thin_samples_after_days
+        given = [(name, getattr(self, name)) for name in self.__slots__ if getattr(self, name) is not None]
+        if not given:
+            raise UsageError('a retention policy without a rule keeps everything; give one of ' + ', '.join(self.__slots__))
+        for name, value in given:
+            if not isinstance(value, (int, float)) or not 0 <= value < float('inf'):
+                raise UsageError('%s=%r: not a number of at least 0' % (name, value))
+
+    def plan(self, history):
+        # type: (HistoryManager) -> RetentionPlan
+        """Say what `apply` would delete, and why; what `max_size_mb` needs is estimated from the size of the rows."""
+        rows = history._read("SELECT run.id, path, start_time FROM run JOIN script ON script.id = script_id "
+                             "WHERE status <> 'running' ORDER BY start_time, run.id")
+        reasons = {}  # type: Dict[int, str]
+        self._by_count(rows, reasons)
+        self._by_age(rows, reasons)
+        if self.max_size_mb is not None:
+            self._by_size(history, [row[0] for row in rows], reasons)
+        plan = RetentionPlan()
+        going = [row for row in rows if row[0] in reasons]
+        plan.runs = [{'id': row[0], 'script_path': row[1], 'start_time': when, 'reason': reasons[row[0]]}
+                     for row, when in zip(going, _format_many_micros(row[2] for row in going))]
+        self._plan_samples(history, reasons, plan)
+        return plan
+
+    def _by_count(self, rows, reasons):
+        # type: (Sequence[Tuple[int, str, int]], Dict[int, str]) -> None
+        if self.max_runs_per_script is None:
+            return
+        counts = {}  # type: Dict[str, int]
+        for run_id, path, _ in reversed(rows):
+            counts[path] = counts.get(path, 0) + 1
+            if counts[path] > self.max_runs_per_script:
+                reasons[run_id] = 'not among the newest %d of its script' % self.max_runs_per_script
+
+    def _by_age(self, rows, reasons):
+        # type: (Sequence[Tuple[int, str, int]], Dict[int, str]) -> None
+        if self.max_age_days is None:
+            return
+        cutoff = _days_ago(self.max_age_days)
+        for run_id, _, started in rows:
+            if started < cutoff:
+                reasons[run_id] = 'older than %g days' % self.max_age_days
+
+    def _by_size(self, history, ids, reasons):
+        # type: (HistoryManager, Sequence[int], Dict[int, str]) -> None
+        """Let the oldest go until the rest is estimated to fit: the pages in use, shared out by the length of the rows."""
+        used, _ = _pages(history)
+        weights = dict(history._read(_SQL_WEIGHTS))
+        scale = used / float(sum(weights.values()) or 1)
+        left = sum(weight for run_id, weight in weights.items() if run_id not in reasons) * scale
+        for run_id in ids:
+            if left <= (self.max_size_mb or 0) * _MIB:
+                return
+            if run_id not in reasons:
+                reasons[run_id] = 'the file is larger than %g MiB' % (self.max_size_mb or 0)
+                left -= weights.get(run_id, 0) * scale
+
+    def _plan_samples(self, history, going, plan):
+        # type: (HistoryManager, Dict[int, str], RetentionPlan) -> None
+        sql = ('SELECT id FROM run WHERE start_time < ? AND status <> \'running\' AND '
+               '(SELECT count(*) FROM samples WHERE execution_id = run.id) > ? ORDER BY start_time, id')
+        if self.max_samples_age_days is not None:
+            plan.samples_deleted = [row[0] for row in history._read(sql, (_days_ago(self.max_samples_age_days), 0))
+                                    if row[0] not in going]
+        if self.thin_samples_after_days is not None:
+            gone = set(plan.samples_deleted)
+            plan.samples_thinned = [row[0] for row in history._read(
+                sql, (_days_ago(self.thin_samples_after_days), _THINNED_SAMPLES)) if row[0] not in going and row[0] not in gone]
+
+    def apply(self, history, archive=None, on_progress=None):
+        # type: (HistoryManager, Optional[str], Optional[Callable[[int], Any]]) -> RetentionPlan
+        """Delete what the policy says, with all that belongs to it, and return what was deleted.
+
+        `archive` names a file to which each run is added first, as a JSON line with its samples and artefacts (gzipped when the
+        name ends in .gz); a run is deleted only when its line is on the disk and was read back. Space is given back to the
+        file system. Writers wait for some hundred runs at most. `on_progress(runs so far)` is called now and then. Raises
+        HistoryError when the archive or the history cannot be written.
+        """
+        store = _Archive(archive) if archive else None
+        done = self.plan(history)
+        self._delete(history, done, store, on_progress)
+        while self.max_size_mb is not None and sum(_pages(history)) > self.max_size_mb * _MIB:
+            more = self.plan(history)                              # the estimate was too low
+            if not more.runs:
+                break
+            self._delete(history, more, store, on_progress)
+            done.runs += more.runs
+        return done
+
+    def _delete(self, history, plan, archive, on_progress):
+        # type: (HistoryManager, RetentionPlan, Optional[_Archive], Optional[Callable[[int], Any]]) -> None
+        history._delete_runs([run['id'] for run in plan.runs], archive, on_progress)
+        for first in range(0, len(plan.samples_deleted), 500):
+            some = plan.samples_deleted[first:first + 500]
+            with _Writing(history) as connection:
+                connection.execute('DELETE FROM samples WHERE execution_id IN (%s)' % ', '.join('?' * len(some)), some)
+        for run_id in plan.samples_thinned:
+            _thin_stored_samples(history, run_id)
+        history._give_back_pages()
+
+
+#: About how many bytes each run takes, by id.
+_SQL_WEIGHTS = """SELECT id, 300 + coalesce(length(stdout_tail), 0) + coalesce(length(stderr_tail), 0)
+    + coalesce(length(script_args), 0) + coalesce(length(labels), 0) + coalesce(length(warnings), 0)
+    + coalesce(length(error_summary), 0) + 60 * (SELECT count(*) FROM samples WHERE execution_id = run.id)
+    + 30 * (SELECT count(*) FROM custom_metric WHERE run_id = run.id)
+    + coalesce((SELECT sum(length(content)) FROM artefacts WHERE execution_id = run.id), 0) FROM run"""
+
+
+def _days_ago(days):
+    # type: (float) -> int
+    return int((time.time() - days * 86400.0) * 1000000)
+
+
+def _pages(history):
+    # type: (HistoryManager) -> Tuple[int, int]
+    """Return how many bytes of the file are in use, and how many are free."""
+    with history.get_connection() as connection:
+        count, free, size = [_first(connection, 'PRAGMA ' + name)[0] for name in ('page_count', 'freelist_count', 'page_size')]
+    return (count - free) * size, free * size
+
+
+def _thin_stored_samples(history, run_id):
+    # type: (HistoryManager, int) -> None
+    with _Writing(history) as connection:
+        rows = connection.execute('SELECT %s FROM samples WHERE execution_id = ? ORDER BY elapsed_seconds'
+                                  % ', '.join(SAMPLE_FIELDS), (run_id,)).fetchall()
+        while len(rows) > _THINNED_SAMPLES:
+            rows = thin_samples(rows)
+        connection.execute('DELETE FROM samples WHERE execution_id = ?', (run_id,))
+        _store_samples(connection, run_id, rows)
 
 
 # -- facts about this machine and this checkout, each read without starting anything ---------------------
@@ -7645,6 +8339,17 @@ def _printable(text):
     return ''.join(c if c >= ' ' and c != '\x7f' and not '\x80' <= c < '\xa0' or c == '\t' else '\\x%02x' % ord(c) for c in text)
 
 
+def format_retention(plan, dry_run):
+    # type: (RetentionPlan, bool) -> str
+    """Say how many runs a retention policy deletes, and how many for which reason when there are several."""
+    count = len(plan.runs)
+    line = '%s %d run%s' % ('would delete' if dry_run else 'deleted', count, '' if count == 1 else 's')
+    reasons = plan.reasons()
+    if not reasons or (len(reasons) == 1 and not dry_run):
+        return line
+    return line + ''.join('\n  %d: %s' % (number, reason) for reason, number in sorted(reasons.items()))
+
+
 def format_run(run, samples, attempts, artefacts):
     # type: (Dict[str, Any], Sequence[Dict[str, Any]], Sequence[Dict[str, Any]], Dict[str, str]) -> str
     """Return everything that is known of a run, for a terminal."""
@@ -7920,17 +8625,6 @@ def to_json(value):
     """Return JSON, indented, with numbers that JSON has no word for (NaN, infinities) as null."""
     import json
     return json.dumps(_finite(value), ensure_ascii=False, indent=2, default=str)
-
-
-def _finite(value):
-    # type: (Any) -> Any
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and (value != value or value in (float('inf'), float('-inf'))):
-        return None
-    return value
 
 
 # ======================================================================================================
@@ -8293,8 +8987,7 @@ def _history_verb(arguments, options):
     # type: (Any, Dict[str, Any]) -> int
     with _manager_for_reading(options) as manager:
         script = _script_in_history(manager, arguments.script) if arguments.script else None
-        days = arguments.since / 86400.0 if arguments.since is not None else None
-        runs = manager.get_execution_history(script, limit=arguments.limit, days=days)
+        runs = manager.get_execution_history(script, limit=arguments.limit, days=_days_of(arguments), where=arguments.where)
     _print(to_json(runs) if arguments.json else format_history(runs) if runs else 'no runs')
     return 0
 
@@ -8323,13 +9016,81 @@ def _metrics_verb(arguments, options):
     return 0
 
 
+def _export_verb(arguments, options):
+    # type: (Any, Dict[str, Any]) -> int
+    target = arguments.file  # type: Any
+    if target == '-':
+        if arguments.format is None:
+            raise UsageError('-: which format? give --format %s' % '|'.join(_EXPORT_WRITERS))
+        target = sys.stdout.buffer
+    with _manager_for_reading(options) as manager:
+        script = _script_in_history(manager, arguments.script) if arguments.script else None
+        with _Progress('runs written') as progress:
+            try:
+                count = manager.export(target, arguments.format, script, _days_of(arguments), arguments.where,
+                                       arguments.samples, progress.tell)
+            except BrokenPipeError:                    # `| head` has seen enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+                return 0
+            except OSError as error:
+                raise UsageError('%s: cannot be written: %s' % (arguments.file, error.strerror or error))
+    if not options.get('quiet') and arguments.file != '-':
+        _say('%s: %s' % (arguments.file, _counted(count, 'run')))
+    return 0
+
+
+class _Progress(object):
+    """Say how far a work has come on a line of its own, when it takes more than two seconds and stderr is a terminal."""
+    AFTER, EVERY = 2.0, 0.2
+
+    def __init__(self, what):
+        # type: (str) -> None
+        self._what = what
+        self._next = time.monotonic() + self.AFTER if sys.stderr is not None and sys.stderr.isatty() else float('inf')
+        self._shown = False
+
+    def __enter__(self):
+        # type: () -> _Progress
+        return self
+
+    def __exit__(self, *_):
+        # type: (*Any) -> None
+        if self._shown:
+            sys.stderr.write('\r\x1b[K')
+            sys.stderr.flush()
+
+    def tell(self, count):
+        # type: (int) -> None
+        """Show a count, if it is time to."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next, self._shown = now + self.EVERY, True
+            sys.stderr.write('\rrunner: %s %s' % (format(count, ','), self._what))
+            sys.stderr.flush()
+
+
+def _counted(count, what):
+    # type: (int, str) -> str
+    return '%d %s%s' % (count, what, '' if count == 1 else 's')
+
+
 def _prune_verb(arguments, options):
     # type: (Any, Dict[str, Any]) -> int
-    days = arguments.older_than / 86400.0
+    if arguments.older_than is None and arguments.keep is None and arguments.max_size is None:
+        raise UsageError('prune: what to delete? give --older-than 90d, --keep 100 (runs of each script) or --max-size 500MiB')
+    policy = RetentionPolicy(
+        max_age_days=None if arguments.older_than is None else arguments.older_than / 86400.0, max_runs_per_script=arguments.keep,
+        max_size_mb=None if arguments.max_size is None else arguments.max_size / _MIB)
     with _manager_for_reading(options) as manager:
-        count = manager.count_older_than(days) if arguments.dry_run else manager.cleanup_old_data(days)
-    if not options.get('quiet'):
-        _print('%s %d run%s' % ('would delete' if arguments.dry_run else 'deleted', count, '' if count == 1 else 's'))
+        with _Progress('runs deleted') as progress:
+            plan = policy.plan(manager) if arguments.dry_run else policy.apply(manager, arguments.archive, progress.tell)
+        size = manager.get_database_stats()['size_bytes']
+    if arguments.json:
+        _print(to_json({'dry_run': arguments.dry_run, 'runs': plan.runs, 'archive': arguments.archive, 'size_bytes': size}))
+    elif not options.get('quiet'):
+        _print(format_retention(plan, arguments.dry_run))
+    if arguments.max_size is not None and not arguments.dry_run and size > arguments.max_size:
+        _say('%s is still %s: nothing more can be deleted' % (manager.db_path, format_mib(size / _MIB)))
     return 0
 
 
@@ -8685,11 +9446,12 @@ _RUN_ARGUMENT = _argument('run', metavar='RUN', help="the number of a run, or 'l
 _SCRIPT_ARGUMENT = _argument('script', nargs='?', metavar='SCRIPT', help='only runs of this script')
 _METRIC_ARGUMENT = _argument('metric', metavar='METRIC', help='a metric (python -m runner metrics lists them)')
 _SINCE_ARGUMENT = _argument('--since', metavar='D', type=_read_positive_duration, help='only runs of the last 7d, 12h, …')
+_WHERE_ARGUMENT = _argument('--where', metavar='CONDITION', help="only runs such as 'success = false AND memory_max_mb > 500MiB'")
 
 _VERBS = {
     'run': _Verb('run a script (this is what happens without a verb)', None),
     'history': _Verb('list recorded runs, newest first', _history_verb, (
-        _SCRIPT_ARGUMENT, _SINCE_ARGUMENT,
+        _SCRIPT_ARGUMENT, _SINCE_ARGUMENT, _WHERE_ARGUMENT,
         _argument('--limit', metavar='N', type=_read_count, default=20, help='at most N runs (default 20)'))),
     'show': _Verb('show one run in full', _show_verb, (_RUN_ARGUMENT,)),
     'trend': _Verb('say how a metric of a script developed: trend, steps, odd runs, what comes next', _trend_verb, (
@@ -8711,10 +9473,18 @@ _VERBS = {
         _argument('--reach', metavar='VALUE', help='also say when it reaches this: 5m, 2GiB, 90'))),
     'advise': _Verb('recommend a timeout, a memory limit and CPUs from the last good runs', _advise_verb, (_SCRIPT_ARGUMENT,)),
     'metrics': _Verb('list every metric, with unit, source and meaning', _metrics_verb),
+    'export': _Verb('write runs to a file: CSV, JSON, JSON lines or Parquet', _export_verb, (
+        _argument('file', metavar='FILE', help="named .csv, .json, .jsonl or .parquet; '-' is stdout, with --format"),
+        _SCRIPT_ARGUMENT, _SINCE_ARGUMENT, _WHERE_ARGUMENT,
+        _argument('--samples', action='store_true', help='with the samples of each run'),
+        _argument('--format', metavar='F', help='csv, json, jsonl or parquet (default: what the name says)')), json=False),
     'prune': _Verb('delete old runs', _prune_verb, (
-        _argument('--older-than', metavar='D', required=True, type=_read_positive_duration,
+        _argument('--older-than', metavar='D', type=_read_positive_duration,
                   help='delete runs that started longer ago than 90d, …'),
-        _argument('--dry-run', action='store_true', help='only say how many')), json=False),
+        _argument('--keep', metavar='N', type=_read_count, help='keep the newest N runs of each script'),
+        _argument('--max-size', metavar='S', type=_read_size, help='delete the oldest runs until the file has at most 500MiB, …'),
+        _argument('--archive', metavar='FILE', help='add the runs to FILE first, as JSON lines (gzipped: name it .gz)'),
+        _argument('--dry-run', action='store_true', help='only say how many, and why'))),
     'doctor': _Verb('examine this machine and the history', _doctor_verb),
 }  # type: Dict[str, _Verb]
 
