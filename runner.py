@@ -9310,7 +9310,7 @@ def _compare_verb(arguments, options):
     if before['script_args'] != after['script_args']:
         notes.append('note: the arguments differ')
     comparison = {'before': before, 'after': after, 'notes': notes,
-                  'metrics': compare_metrics(before['metrics'], after['metrics'], usual)}
+                  'metrics': compare_metrics(before['metrics'], after['metrics'], usual)}  # type: Dict[str, Any]
     if arguments.json:
         shown = ('id', 'script_path', 'script_args', 'start_time', 'status', 'git_commit', 'hostname', 'python_version')
         for which in ('before', 'after'):
@@ -9365,7 +9365,7 @@ def _correlate_verb(arguments, options):
         runs = _good_runs(manager, script, 1000, _days_of(arguments))
     names = [name for name in METRICS if name in _JUDGED_METRICS] + sorted(
         set(name for run in runs for name in run['metrics'] if name not in METRICS))
-    series = {name: [run['metrics'].get(name) for run in runs] for name in names}
+    series = {name: [run['metrics'].get(name) for run in runs] for name in names}  # type: Dict[str, Sequence[Any]]
     records = MetricsCorrelationAnalyzer().correlate(series, arguments.lag)
     if arguments.json:
         _print(to_json(records))
