@@ -52,9 +52,9 @@ __all__ = [
     'ConditionError', 'parse_condition', 'Condition',
     'ProcSampler', 'PsutilSampler', 'SampleSeries', 'ProcessMonitor',
     'Limits', 'RetryStrategy', 'RetryConfig',
-    'default_history_path', 'HistoryManager', 'RetentionPlan', 'RetentionPolicy',
+    'default_history_path', 'HistoryManager', 'SUMMARY_FIELDS', 'RetentionPlan', 'RetentionPolicy',
     'TrendAnalyzer', 'BaselineCalculator', 'MLAnomalyDetector', 'MetricsCorrelationAnalyzer', 'ResourceForecaster',
-    'StructuredLogger', 'ExecutionHook', 'ScriptRunner',
+    'StructuredLogger', 'ExecutionHook', 'ScriptRunner', 'stop_run',
     'main',
 ]
 
@@ -4348,6 +4348,33 @@ CREATE TABLE baseline (
     metrics TEXT NOT NULL
 );
 """,
+    # `change` says in which order things came to be, for whoever follows live: writers take turns, so a greater revision
+    # was committed later. It is a log of bounded length. `identity` tells this file from any that takes its place.
+    # The indexes hold what lists and overviews ask for, so that these need not read the rows, which carry output.
+    """
+ALTER TABLE run ADD COLUMN limits TEXT;
+DROP INDEX run_by_script;
+DROP INDEX run_by_time;
+CREATE INDEX run_by_script ON run (script_id, start_time, status, execution_time_seconds);
+CREATE INDEX run_by_time ON run (start_time, status);
+CREATE TABLE identity (value BLOB NOT NULL);
+INSERT INTO identity VALUES (randomblob(8));
+CREATE TABLE change (
+    revision INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    execution_id INTEGER NOT NULL,
+    after REAL, until REAL
+);
+CREATE TRIGGER run_begun AFTER INSERT ON run BEGIN
+    INSERT INTO change (kind, execution_id) VALUES ('new', NEW.id); END;
+CREATE TRIGGER run_stored AFTER INSERT ON run WHEN NEW.status <> 'running' BEGIN
+    INSERT INTO change (kind, execution_id) VALUES ('ended', NEW.id); END;
+CREATE TRIGGER run_updated AFTER UPDATE ON run BEGIN
+    INSERT INTO change (kind, execution_id)
+    VALUES (CASE WHEN OLD.status = 'running' AND NEW.status <> 'running' THEN 'ended' ELSE 'changed' END, NEW.id); END;
+CREATE TRIGGER change_bounded AFTER INSERT ON change WHEN NEW.revision % 1000 = 0 BEGIN
+    DELETE FROM change WHERE revision <= NEW.revision - 20000; END;
+""",
 )
 _SCHEMA_VERSION = len(_MIGRATIONS)
 
@@ -4369,6 +4396,18 @@ def _metric_expression(metric):
     return metric.name
 
 
+def _statements(script):
+    # type: (str) -> List[str]
+    """Cut SQL into statements; that of a trigger ends with its END."""
+    found, part = [], ''
+    for line in script.split('\n'):
+        part += line + '\n'
+        if line.endswith(';') and ('CREATE TRIGGER' not in part or line.endswith('END;')):
+            found.append(part)
+            part = ''
+    return found
+
+
 def _view_statements():
     # type: () -> List[str]
     """Return the views over the compact tables: `executions` and `metrics`, as promised to any SQLite tool."""
@@ -4380,7 +4419,7 @@ def _view_statements():
         "coalesce(script_args, '[]') AS script_args, %s AS start_time, %s AS end_time, execution_time_seconds, exit_code, "
         "%s AS success, status, cause, attempt_number, %s AS correlation_id, hostname, username, pid, git_commit, "
         "git_branch, python_version, platform, coalesce(labels, '{}') AS labels, stdout_tail, stderr_tail, evidence, "
-        "error_summary, coalesce(warnings, '[]') AS warnings, working_dir, timed_out "
+        "error_summary, coalesce(warnings, '[]') AS warnings, working_dir, timed_out, coalesce(limits, '{}') AS limits "
         "FROM run JOIN script ON script.id = script_id JOIN context ON context.id = context_id"
         % (_metric_expression(METRICS['start_time']), _metric_expression(METRICS['end_time']),
            _metric_expression(METRICS['success']), correlation))
@@ -4406,21 +4445,22 @@ def _state_folder():
 
 class _Borrowed(object):
     """A connection of the pool for the length of a with block."""
-    __slots__ = ('_manager', '_connection')
+    __slots__ = ('_manager', '_connection', '_mark')
 
     def __init__(self, manager):
         # type: (HistoryManager) -> None
         self._manager = manager
-        self._connection = None  # type: Any
+        self._connection = self._mark = None  # type: Any
 
     def __enter__(self):
         # type: () -> Any
+        self._mark = self._manager._mark
         self._connection = self._manager._take()
         return self._connection
 
     def __exit__(self, kind, *_):
         # type: (Any, *Any) -> None
-        self._manager._give_back(self._connection)
+        self._manager._give_back(self._connection, self._mark)
 
 
 class _Writing(object):
@@ -4548,6 +4588,7 @@ class HistoryManager(object):
         self._inherited = []  # type: List[Any]
         self._lock = allocate_lock()
         self._copy = None  # type: Optional[str]
+        self._mark = None  # type: Any
 
     def __enter__(self):
         # type: () -> HistoryManager
@@ -4581,6 +4622,21 @@ class HistoryManager(object):
             import shutil
             shutil.rmtree(copy, ignore_errors=True)
 
+    def refresh(self):
+        # type: () -> bool
+        """Forget open connections when another file stands at `db_path` since the last call; tell whether that was so.
+
+        For those who keep a manager for long. A file that can only be read is forgotten at every change of it, since
+        SQLite does not look whether such a file changes.
+        """
+        mark = _file_mark(self.db_path)
+        if mark == self._mark:
+            return False
+        known, self._mark = self._mark, mark
+        if known is not None:
+            self.close()
+        return known is not None
+
     def _take(self):
         # type: () -> Any
         with self._lock:
@@ -4591,12 +4647,12 @@ class HistoryManager(object):
                 return self._idle.pop()
         return self._open()
 
-    def _give_back(self, connection):
-        # type: (Any) -> None
+    def _give_back(self, connection, mark):
+        # type: (Any, Any) -> None
         if connection.in_transaction:
             connection.rollback()
         with self._lock:
-            if len(self._idle) < self.pool_size and self._pid == os.getpid():
+            if len(self._idle) < self.pool_size and self._pid == os.getpid() and mark == self._mark:
                 self._idle.append(connection)
                 return
         connection.close()
@@ -4704,9 +4760,8 @@ class HistoryManager(object):
         # type: (Any, int) -> None
         """Run every migration after `version`, inside the caller's transaction."""
         for script in _MIGRATIONS[version:]:
-            for statement in script.split(';'):
-                if statement.strip():
-                    connection.execute(statement)
+            for statement in _statements(script):
+                connection.execute(statement)
         for name in ('executions', 'metrics'):
             connection.execute('DROP VIEW IF EXISTS ' + name)
         for statement in _view_statements():
@@ -4891,7 +4946,8 @@ class HistoryManager(object):
             try:
                 with _Writing(self) as connection:
                     run_id = _store_run(connection, record)
-                    _store_samples(connection, run_id, record.get('samples', ()))
+                    known = _first(connection, 'SELECT max(elapsed_seconds) FROM samples WHERE execution_id = ?', (run_id,))[0]
+                    _store_samples(connection, run_id, record.get('samples', ()), known)
                 os.unlink(path)
                 count += 1
             except FileNotFoundError:              # another process took it in as well, into the same row
@@ -5081,6 +5137,138 @@ class HistoryManager(object):
                 raise _history_error(self.db_path, error)
         return count
 
+    def find_runs(self, page=1, per_page=50, script_path=None, status=None, hostname=None, label=None, since=None, until=None):
+        # type: (int, int, Any, Any, Any, Optional[Tuple[str, str]], Optional[str], Optional[str]) -> Dict[str, Any]
+        """Return {'executions', 'page', 'per_page', 'pages', 'total'} as `get_executions_paginated`, of runs in brief.
+
+        In brief: SUMMARY_FIELDS, without output and the lesser metrics. `label` is (key, value), `since` and `until` are
+        ISO times of the start. Raises UsageError for what is none.
+        """
+        if page < 1 or per_page < 1:
+            raise UsageError('page %r of %r per page: pages count from 1, with at least 1 run each' % (page, per_page))
+        where, values = self._selection(script_path, None)
+        for clause, value in (('status = ?', status),
+                              ('context_id IN (SELECT id FROM context WHERE hostname = ?)', hostname),
+                              ('start_time >= ?', since and _parse_time(since)), ('start_time < ?', until and _parse_time(until))):
+            if value is not None:
+                where, values = where + ' AND ' + clause, values + [value]
+        if label is not None:
+            where += ' AND instr(labels, ?)'         # as it is stored: one JSON object of texts
+            values.append(_json_text({label[0]: label[1]})[1:-1])  # type: ignore[index]
+        total = self._read('SELECT count(*) FROM run WHERE ' + where, values)[0][0]
+        runs = self._select_summaries('WHERE run.id IN (SELECT id FROM run WHERE %s ORDER BY start_time DESC, id DESC LIMIT ? '
+                                      'OFFSET ?) ORDER BY start_time DESC, run.id DESC' % where,
+                                      values + [per_page, (page - 1) * per_page])
+        return {'executions': runs, 'page': page, 'per_page': per_page, 'total': total,
+                'pages': (total + per_page - 1) // per_page}
+
+    def get_overview(self, recent=40):
+        # type: (int) -> List[Dict[str, Any]]
+        """Return one dict per script, that which ran last first: script_path, runs, ended, succeeded, and `recent`.
+
+        `recent` lists its last runs, oldest first, as dicts of id, start_time, status and execution_time_seconds.
+        """
+        counts = self._read("SELECT script_id, path, count(*), sum(status <> 'running'), sum(status = 'success'), max(start_time) "
+                            "FROM run JOIN script ON script.id = script_id GROUP BY script_id ORDER BY max(start_time) DESC")
+        found = []
+        for script_id, path, runs, ended, succeeded, _ in counts:
+            rows = self._read('SELECT id, start_time, status, execution_time_seconds FROM run WHERE script_id = ? '
+                              'ORDER BY start_time DESC, id DESC LIMIT ?', (script_id, recent))
+            found.append({'script_path': path, 'runs': runs, 'ended': ended, 'succeeded': succeeded, 'recent': [
+                {'id': row[0], 'start_time': _format_micros(row[1]), 'status': row[2], 'execution_time_seconds': row[3]}
+                for row in reversed(rows)]})
+        return found
+
+    def get_last_good(self, run_id):
+        # type: (int) -> Optional[int]
+        """Return the id of the last successful run of the same script that started before this one, None without any."""
+        rows = self._read("SELECT good.id FROM run JOIN run AS good ON good.script_id = run.script_id "
+                          "WHERE run.id = ? AND good.status = 'success' AND good.start_time < run.start_time "
+                          'ORDER BY good.start_time DESC, good.id DESC LIMIT 1', (run_id,))
+        return rows[0][0] if rows else None
+
+    def get_live_state(self, samples=120):
+        # type: (int) -> Dict[str, Any]
+        """Return {'cursor', 'running'}: the runs that have not ended, in brief, each with its last samples, and where to go on.
+
+        `get_changes` with that cursor gives exactly what is written afterwards.
+        """
+        with _Snapshot(self) as connection:
+            running = self._summaries_of(connection, "WHERE status = 'running' ORDER BY run.id", ())
+            for run in running:
+                rows = connection.execute('SELECT %s FROM samples WHERE execution_id = ? ORDER BY elapsed_seconds DESC LIMIT ?'
+                                          % ', '.join(SAMPLE_FIELDS), (run['id'], samples)).fetchall()
+                run['samples'] = [list(row) for row in reversed(rows)]
+            return {'cursor': self._cursor_text(*self._position(connection)), 'running': running}
+
+    def get_change_cursor(self):
+        # type: () -> str
+        """Return the cursor behind everything that has been written so far."""
+        with _Snapshot(self) as connection:
+            return self._cursor_text(*self._position(connection))
+
+    def get_changes(self, cursor, until=None, limit=1000):
+        # type: (str, Optional[str], int) -> Dict[str, Any]
+        """Return what was written after a cursor (of `get_live_state` or of an earlier call), each thing once.
+
+        A dict of `cursor` (where to go on), `new`, `ended` and `changed` (runs in brief, in order), `samples` (run id: rows
+        of SAMPLE_FIELDS), `more` (whether to call again at once: at most `limit` changes are read) and `reset`: True
+        when the cursor is of another file, or so old that the changes since are no longer known; then everything else is empty
+        and one starts anew with `get_live_state`. `until` is a later cursor at which to stop.
+        """
+        with _Snapshot(self) as connection:
+            identity, newest = self._position(connection)
+            after = _read_cursor(cursor, identity)
+            last = newest if until is None else min(newest, _read_cursor(until, identity, newest) or 0)
+            oldest = _first(connection, 'SELECT min(revision) FROM change')[0] or 0
+            if after is None or after > newest or after + 1 < oldest:
+                return {'cursor': self._cursor_text(identity, newest), 'reset': True, 'more': False, 'new': [], 'ended': [],
+                        'changed': [], 'samples': {}}
+            rows = connection.execute('SELECT revision, kind, execution_id, after, until FROM change '
+                                      'WHERE revision > ? AND revision <= ? ORDER BY revision LIMIT ?',
+                                      (after, last, limit)).fetchall()
+            found = self._changes_of(connection, rows)
+            at = rows[-1][0] if len(rows) == limit else max(after, last)
+            return dict(found, cursor=self._cursor_text(identity, at), reset=False, more=at < last)
+
+    def _changes_of(self, connection, rows):
+        # type: (Any, Sequence[Sequence[Any]]) -> Dict[str, Any]
+        """Return what rows of table change stand for."""
+        ids = {kind: list(dict.fromkeys(row[2] for row in rows if row[1] == kind)) for kind in ('new', 'ended', 'changed')}
+        known = {}  # type: Dict[int, Dict[str, Any]]
+        wanted = list(dict.fromkeys(ids['new'] + ids['ended'] + ids['changed']))
+        for first in range(0, len(wanted), 500):
+            part = wanted[first:first + 500]         # SQLite before 3.32 takes 999 parameters
+            for run in self._summaries_of(connection, 'WHERE run.id IN (%s)' % ', '.join('?' * len(part)), part):
+                known[run['id']] = run
+        samples = {}  # type: Dict[int, List[List[Any]]]
+        for _, kind, run_id, after, until in rows:
+            if kind == 'samples':
+                found = connection.execute('SELECT %s FROM samples WHERE execution_id = ? AND elapsed_seconds > ? AND '
+                                           'elapsed_seconds <= ? ORDER BY elapsed_seconds' % ', '.join(SAMPLE_FIELDS),
+                                           (run_id, after, until)).fetchall()
+                samples.setdefault(run_id, []).extend(list(row) for row in found)
+        result = {kind: [known[run_id] for run_id in ids[kind] if run_id in known] for kind in ids}  # type: Dict[str, Any]
+        result['samples'] = samples
+        return result
+
+    @staticmethod
+    def _position(connection):
+        # type: (Any) -> Tuple[str, int]
+        """Return which file this is, and the revision that was committed last."""
+        return (bytes(_first(connection, 'SELECT value FROM identity')[0]).hex(),
+                _first(connection, 'SELECT max(revision) FROM change')[0] or 0)
+
+    @staticmethod
+    def _cursor_text(identity, revision):
+        # type: (str, int) -> str
+        return '%s-%d' % (identity, revision)
+
+    def get_hostnames(self):
+        # type: () -> List[str]
+        """Return every host that runs were recorded on, sorted."""
+        return [row[0] for row in self._read('SELECT DISTINCT hostname FROM context WHERE hostname IS NOT NULL ORDER BY hostname')]
+
     def get_scripts(self):
         # type: () -> List[str]
         """Return the path of every script in the history, sorted."""
@@ -5160,6 +5348,28 @@ class HistoryManager(object):
             raise UsageError('%r: no such metric%s (python -m runner metrics lists them)' % (
                 metric_name, suggest(metric_name, names)))
         return _CUSTOM_VALUE, [metric_name]
+
+    def _select_summaries(self, clause, values):
+        # type: (str, Sequence[Any]) -> List[Dict[str, Any]]
+        with _Snapshot(self) as connection:
+            return self._summaries_of(connection, clause, values)
+
+    @staticmethod
+    def _summaries_of(connection, clause, values):
+        # type: (Any, str, Sequence[Any]) -> List[Dict[str, Any]]
+        """Return runs in brief; `clause` selects from run."""
+        found = []
+        for row in connection.execute('SELECT %s FROM run JOIN script ON script.id = script_id JOIN context ON context.id = '
+                                      'context_id %s' % (', '.join(_SUMMARY_SQL[name] for name in SUMMARY_FIELDS), clause),
+                                      values).fetchall():
+            run = dict(zip(SUMMARY_FIELDS, row))
+            for name in ('start_time', 'end_time'):
+                run[name] = None if run[name] is None else _format_micros(run[name])
+            for name, empty in (('script_args', '[]'), ('labels', '{}')):
+                run[name] = _from_json(run[name] or empty)
+            run['correlation_id'] = _correlation_text(run['correlation_id'])
+            found.append(run)
+        return found
 
     def _select_runs(self, clause, values):
         # type: (str, Sequence[Any]) -> List[Dict[str, Any]]
@@ -5247,15 +5457,60 @@ def _grouped(rows):
     return groups
 
 
+class _Snapshot(object):
+    """One moment of the file for the length of a with block: what is read inside belongs together. Translates errors."""
+    __slots__ = ('_borrowed', '_connection', '_path')
+
+    def __init__(self, manager):
+        # type: (HistoryManager) -> None
+        self._borrowed = manager.get_connection()
+        self._connection = None  # type: Any
+        self._path = manager.db_path
+
+    def __enter__(self):
+        # type: () -> Any
+        self._connection = self._borrowed.__enter__()
+        self._connection.execute('BEGIN')
+        return self._connection
+
+    def __exit__(self, kind, error, *_):
+        # type: (Any, Any, *Any) -> None
+        self._borrowed.__exit__(kind)                # which rolls back what is still open
+        if kind is not None and isinstance(error, _sqlite().Error):
+            raise _history_error(self._path, error)
+
+
+#: What a run in brief consists of.
+SUMMARY_FIELDS = ('id', 'script_path', 'script_args', 'status', 'cause', 'evidence', 'error_summary', 'start_time', 'end_time',
+                  'execution_time_seconds', 'exit_code', 'attempt_number', 'correlation_id', 'hostname', 'username', 'labels',
+                  'cpu_avg', 'cpu_max', 'memory_max_mb')
+_SUMMARY_SQL = dict({name: 'run.' + name for name in SUMMARY_FIELDS}, script_path='script.path', correlation_id='correlation',
+                    hostname='hostname', username='username')
+
+
+def _read_cursor(cursor, identity, default=None):
+    # type: (str, str, Optional[int]) -> Optional[int]
+    """Return the revision of a cursor of this file, else the default. Raises UsageError when it is no cursor."""
+    name, dash, revision = cursor.rpartition('-')
+    if not dash or not revision.isdigit() or len(revision) > 18:
+        raise UsageError('cursor %r: not one of ours; leave it out to start anew' % cursor)
+    return int(revision) if name == identity else default
+
+
+def _from_json(text):
+    # type: (str) -> Any
+    """Read a JSON column; the usual empty ones without importing json."""
+    if text in ('[]', '{}'):
+        return [] if text == '[]' else {}
+    import json
+    return json.loads(text)
+
+
 def _finish_run(run, metrics, custom):
     # type: (Dict[str, Any], Dict[str, Any], Sequence[Tuple[str, Any]]) -> Dict[str, Any]
     """Turn JSON columns into values and attach the metrics that are known."""
-    for name, empty in (('script_args', '[]'), ('labels', '{}'), ('warnings', '[]')):
-        if run[name] == empty:
-            run[name] = [] if empty == '[]' else {}
-        else:
-            import json
-            run[name] = json.loads(run[name])
+    for name, empty in (('script_args', '[]'), ('labels', '{}'), ('warnings', '[]'), ('limits', '{}')):
+        run[name] = _from_json(run[name] or empty)
     for name in ('success', 'timed_out'):
         run[name] = None if run[name] is None else bool(run[name])
         metrics[name] = run[name]
@@ -5268,6 +5523,22 @@ def _finish_run(run, metrics, custom):
 def _uri_quote(path):
     # type: (str) -> str
     return path.replace('%', '%25').replace('?', '%3f').replace('#', '%23')
+
+
+def _file_mark(path):
+    # type: (str) -> Any
+    """Return what changes when another file stands at a path, or when one that we can only read is written to."""
+    mark = []  # type: List[Any]
+    for name in (path, path + '-wal'):
+        try:
+            status = os.stat(name)
+        except OSError:
+            break
+        mark += [status.st_dev, status.st_ino]
+        if not _is_readable_only(path):
+            break
+        mark += [status.st_size, status.st_mtime_ns]
+    return mark
 
 
 def _is_readable_only(path):
@@ -5305,7 +5576,7 @@ def _correlation_text(value):
 
 # What a record may hold beside its metrics; the first group is columns of `run`, the second of `context`.
 _RUN_COLUMNS = ('status', 'cause', 'evidence', 'pid', 'runner', 'script_args', 'labels', 'warnings', 'error_summary',
-                'stdout_tail', 'stderr_tail')
+                'stdout_tail', 'stderr_tail', 'limits')
 _CONTEXT_COLUMNS = ('hostname', 'username', 'platform', 'python_version', 'git_commit', 'git_branch', 'working_dir')
 _RECORD_FIELDS = frozenset(_RUN_COLUMNS + _CONTEXT_COLUMNS + (
     'script_path', 'metrics', 'correlation_id', 'attempt_number', 'start_time', 'end_time', 'execution_time_seconds',
@@ -5360,7 +5631,7 @@ def _store_run(connection, record, run_id=None):
     """Insert a complete record, or replace the row of the same run and attempt; inside the caller's transaction."""
     metrics = record['metrics']
     columns = {name: record.get(name) for name in _RUN_COLUMNS}  # type: Dict[str, Any]
-    for name in ('script_args', 'labels', 'warnings'):
+    for name in ('script_args', 'labels', 'warnings', 'limits'):
         columns[name] = _json_text(columns[name])
     for metric in METRICS.values():
         if metric.column:
@@ -5393,8 +5664,12 @@ def _store_run(connection, record, run_id=None):
     return run_id
 
 
-def _store_samples(connection, run_id, rows):
-    # type: (Any, int, Iterable[Sequence[Any]]) -> None
+def _store_samples(connection, run_id, rows, after=None):
+    # type: (Any, int, Sequence[Sequence[Any]], Optional[float]) -> None
+    """Store rows of SAMPLE_FIELDS; those later than `after` seconds are told to whoever follows live."""
+    if rows and (after is None or rows[-1][0] > after):
+        connection.execute("INSERT INTO change (kind, execution_id, after, until) VALUES ('samples', ?, ?, ?)",
+                           (run_id, -1.0 if after is None else after, rows[-1][0]))
     connection.executemany('INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
                            [(run_id,) + tuple(row) for row in rows])
 
@@ -6047,6 +6322,7 @@ class _Recorder(object):
         self._final = None  # type: Optional[Dict[str, Any]]
         self._stored = False
         self._generation = self._written = 0
+        self._last_sample = None  # type: Optional[float]
         self._wake = allocate_lock()
         self._wake.acquire()
         self._done = allocate_lock()
@@ -6142,8 +6418,10 @@ class _Recorder(object):
         if generation != self._generation or run_id != self.run_id:
             connection.execute('DELETE FROM samples WHERE execution_id = ?', (run_id,))
             self._written = 0
-        _store_samples(connection, run_id, rows[self._written:count])
+            self._last_sample = self._last_sample if run_id == self.run_id else None
+        _store_samples(connection, run_id, rows[self._written:count], self._last_sample)
         self._generation, self._written = generation, count
+        self._last_sample = rows[count - 1][0] if count else None
 
 
 # ======================================================================================================
@@ -8094,6 +8372,24 @@ def _end_lost(run_id, correlation_id, tell):
         tell('ended %d process%s of run %d, whose runner was killed' % (len(left), '' if len(left) == 1 else 'es', run_id))
 
 
+def stop_run(run, force=False):
+    # type: (Dict[str, Any], bool) -> None
+    """Ask the script of a running run of this machine to end (SIGTERM), or end it (`force`: SIGKILL); its runner ends the rest.
+
+    `run` is one of HistoryManager's. The process is hit only when it carries the run's correlation id. Raises UsageError
+    when there is none to be found: the run has ended, or it is on another machine.
+    """
+    if run['status'] != 'running':
+        raise UsageError('run %d: it has ended (%s); only a running one can be stopped' % (run['id'], run['status']))
+    if not _LINUX:
+        raise UsageError('run %d: stopping another\'s run needs Linux, where a process can be told by its environment' % run['id'])
+    for pid, start in _find_marked(run['correlation_id']):
+        if pid == run['pid'] and send_signal(pid, start, _SIGKILL if force else _SIGTERM):
+            return
+    raise UsageError('run %d: its process (%s on %s) is not to be found or not ours to stop' % (
+        run['id'], run['pid'], run['hostname']))
+
+
 def _positive(name, value):
     # type: (str, Any) -> float
     if not isinstance(value, (int, float)) or not 0 < value < float('inf'):
@@ -8123,8 +8419,17 @@ def _first_record(plan, labels, pid, started):
     commit, branch = find_git(os.path.dirname(plan.script_path) if is_file else folder)
     return {'script_path': plan.script_path, 'script_args': plan.script_args, 'labels': labels, 'pid': pid,
             'correlation_id': plan.correlation_id, 'git_commit': commit, 'git_branch': branch, 'working_dir': folder,
-            'python_version': plan.python_version,
+            'python_version': plan.python_version, 'limits': _limits_of(plan),
             'metrics': {'start_time': format_time(started), 'attempt_number': plan.attempt_number}}
+
+
+def _limits_of(plan):
+    # type: (LaunchPlan) -> Dict[str, float]
+    """Return the limits that a run has, by name: seconds, bytes, counts."""
+    known = [('timeout', plan.timeout)]
+    if plan.limits is not None:
+        known += [(name, getattr(plan.limits, name)) for name in Limits.__slots__]
+    return {name: value for name, value in known if value is not None}
 
 
 def _final_record(attempt):
@@ -8356,7 +8661,8 @@ def format_run(run, samples, attempts, artefacts):
     lines = ['run %d: %s' % (run['id'], _verdict(run)), '']
     facts = [('script', _command_of(run)), ('started', '%s  (%s)' % (_local_time(run['start_time']), run['start_time'])),
              ('ended', _local_time(run['end_time'])), ('cause', run['cause']), ('evidence', run['evidence']),
-             ('error', run['error_summary']), ('labels', ', '.join('%s=%s' % pair for pair in sorted(run['labels'].items()))),
+             ('error', run['error_summary']), ('limits', ', '.join('%s=%.6g' % pair for pair in sorted(run['limits'].items()))),
+             ('labels', ', '.join('%s=%s' % pair for pair in sorted(run['labels'].items()))),
              ('host', '%s, user %s, %s' % (run['hostname'], run['username'], run['platform'])),
              ('python', run['python_version']), ('folder', run['working_dir']),
              ('git', ' '.join(x for x in (run['git_commit'], run['git_branch']) if x)),
