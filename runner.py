@@ -5141,13 +5141,13 @@ class HistoryManager(object):
         # type: (int, int, Any, Any, Any, Optional[Tuple[str, str]], Optional[str], Optional[str]) -> Dict[str, Any]
         """Return {'executions', 'page', 'per_page', 'pages', 'total'} as `get_executions_paginated`, of runs in brief.
 
-        In brief: SUMMARY_FIELDS, without output and the lesser metrics. `label` is (key, value), `since` and `until` are
-        ISO times of the start. Raises UsageError for what is none.
+        In brief: SUMMARY_FIELDS, without output and the lesser metrics. `script_path` is as recorded, `label` is (key, value),
+        `since` and `until` are ISO times of the start. Raises UsageError for what is none.
         """
         if page < 1 or per_page < 1:
             raise UsageError('page %r of %r per page: pages count from 1, with at least 1 run each' % (page, per_page))
-        where, values = self._selection(script_path, None)
-        for clause, value in (('status = ?', status),
+        where, values = '1', []  # type: str, List[Any]
+        for clause, value in (('script_id = (SELECT id FROM script WHERE path = ?)', script_path), ('status = ?', status),
                               ('context_id IN (SELECT id FROM context WHERE hostname = ?)', hostname),
                               ('start_time >= ?', since and _parse_time(since)), ('start_time < ?', until and _parse_time(until))):
             if value is not None:
@@ -8710,7 +8710,6 @@ def format_metrics():
     return format_table(rows)
 
 
-
 # -- what the history says ------------------------------------------------------------------------------
 
 def metric_of(name):
@@ -8988,6 +8987,13 @@ def _read_count(text):
     # type: (str) -> int
     if not text.isdigit() or int(text) < 1:
         raise UsageError('%r: not a number of at least 1' % text)
+    return int(text)
+
+
+def _read_port(text):
+    # type: (str) -> int
+    if not text.isdigit() or int(text) > 65535:
+        raise UsageError('%r: not a port; 0 to 65535' % text)
     return int(text)
 
 
@@ -9728,6 +9734,42 @@ def _round_up(limit, value):
     return '%dMiB' % rounded if limit == '--max-memory' else '%ds' % rounded
 
 
+def _dashboard_folder():
+    # type: () -> str
+    """Return where the dashboard's files are: beside the installed module under a name of its own, else in the checkout."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    for name in ('script_runner_dashboard', 'dashboard'):
+        if os.path.isfile(os.path.join(here, name, 'frontend', 'index.html')):
+            return os.path.join(here, name)
+    raise RunnerError('dashboard: its files are missing beside %s; install python-script-runner anew' % __file__)
+
+
+def _load_dashboard():
+    # type: () -> Any
+    """Import the dashboard's server from its file: a folder `dashboard` of the user's must not be taken for it."""
+    if sys.version_info < (3, 9):
+        raise UsageError('dashboard: this is Python %s; it needs 3.9 or newer (the history is the same for all)'
+                         % sys.version.split()[0])
+    for name in ('fastapi', 'uvicorn', 'websockets'):
+        try:
+            __import__(name)
+        except ImportError:
+            raise UsageError("dashboard: %s is not installed; pip install 'python-script-runner[dashboard]' "
+                             "(in a checkout: pip install '.[dashboard]')" % name)
+    import importlib.util
+    sys.modules.setdefault('runner', sys.modules[__name__])        # the one that runs, not a second copy
+    path = os.path.join(_dashboard_folder(), 'backend', 'app.py')
+    spec = importlib.util.spec_from_file_location('script_runner_dashboard_app', path)
+    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    spec.loader.exec_module(module)  # type: ignore[union-attr]
+    return module
+
+
+def _dashboard_verb(arguments, options):
+    # type: (Any, Dict[str, Any]) -> int
+    return _load_dashboard().serve(options.get('history_db'), arguments.host, arguments.port, arguments.allow_actions, _say)
+
+
 class _Verb(object):
     """One verb: what --help says of it, what carries it out, and its arguments as (names, keywords) of argparse's add_argument.
 
@@ -9791,6 +9833,12 @@ _VERBS = {
         _argument('--max-size', metavar='S', type=_read_size, help='delete the oldest runs until the file has at most 500MiB, …'),
         _argument('--archive', metavar='FILE', help='add the runs to FILE first, as JSON lines (gzipped: name it .gz)'),
         _argument('--dry-run', action='store_true', help='only say how many, and why'))),
+    'dashboard': _Verb('show every run in a browser, live', _dashboard_verb, (
+        _argument('--host', metavar='NAME', default='127.0.0.1',
+                  help='address to listen on (default 127.0.0.1); any that others can reach needs a token, which is printed'),
+        _argument('--port', metavar='N', type=_read_port, default=8000, help='default 8000; 0: any that is free'),
+        _argument('--allow-actions', action='store_true', help='let the page stop runs and silence alerts, with a token')),
+        json=False),
     'doctor': _Verb('examine this machine and the history', _doctor_verb),
 }  # type: Dict[str, _Verb]
 
