@@ -5137,27 +5137,28 @@ class HistoryManager(object):
                 raise _history_error(self.db_path, error)
         return count
 
-    def find_runs(self, page=1, per_page=50, script_path=None, status=None, hostname=None, label=None, since=None, until=None):
-        # type: (int, int, Any, Any, Any, Optional[Tuple[str, str]], Optional[str], Optional[str]) -> Dict[str, Any]
+    def find_runs(self, page=1, per_page=50, script_path=None, status=None, hostname=None, label=None, since=None, until=None,
+                  where=None):
+        # type: (int, int, Any, Any, Any, Optional[Tuple[str, str]], Optional[str], Optional[str], Any) -> Dict[str, Any]
         """Return {'executions', 'page', 'per_page', 'pages', 'total'} as `get_executions_paginated`, of runs in brief.
 
         In brief: SUMMARY_FIELDS, without output and the lesser metrics. `script_path` is as recorded, `label` is (key, value),
-        `since` and `until` are ISO times of the start. Raises UsageError for what is none.
+        `since` and `until` are ISO times of the start, `where` is a condition. Raises UsageError for what is none.
         """
         if page < 1 or per_page < 1:
             raise UsageError('page %r of %r per page: pages count from 1, with at least 1 run each' % (page, per_page))
-        where, values = '1', []  # type: str, List[Any]
+        chosen, values = self._selection(None, None, where)
         for clause, value in (('script_id = (SELECT id FROM script WHERE path = ?)', script_path), ('status = ?', status),
                               ('context_id IN (SELECT id FROM context WHERE hostname = ?)', hostname),
                               ('start_time >= ?', since and _parse_time(since)), ('start_time < ?', until and _parse_time(until))):
             if value is not None:
-                where, values = where + ' AND ' + clause, values + [value]
+                chosen, values = chosen + ' AND ' + clause, values + [value]
         if label is not None:
-            where += ' AND instr(labels, ?)'         # as it is stored: one JSON object of texts
+            chosen += ' AND instr(labels, ?)'         # as it is stored: one JSON object of texts
             values.append(_json_text({label[0]: label[1]})[1:-1])  # type: ignore[index]
-        total = self._read('SELECT count(*) FROM run WHERE ' + where, values)[0][0]
+        total = self._read('SELECT count(*) FROM run WHERE ' + chosen, values)[0][0]
         runs = self._select_summaries('WHERE run.id IN (SELECT id FROM run WHERE %s ORDER BY start_time DESC, id DESC LIMIT ? '
-                                      'OFFSET ?) ORDER BY start_time DESC, run.id DESC' % where,
+                                      'OFFSET ?) ORDER BY start_time DESC, run.id DESC' % chosen,
                                       values + [per_page, (page - 1) * per_page])
         return {'executions': runs, 'page': page, 'per_page': per_page, 'total': total,
                 'pages': (total + per_page - 1) // per_page}
@@ -5284,7 +5285,7 @@ class HistoryManager(object):
     def get_database_stats(self):
         # type: () -> Dict[str, Any]
         """Return the path, size in bytes, schema version, counts of runs (also by status), scripts and samples, and times."""
-        with self.get_connection() as connection:
+        with _Snapshot(self) as connection:
             def one(sql):
                 # type: (str) -> Any
                 return _first(connection, sql)[0]
@@ -8794,7 +8795,7 @@ def format_trend(analysis, values, forecast):
         told = [text for mark, text in (('^', '^ a step'), ('!', '! an odd run')) if mark in marks.values()]
         lines += ['%10s  %s' % ('', ', '.join(told))] if told else []
     lines.append('')
-    lines += _trend_sentences(analysis)
+    lines += trend_sentences(analysis)
     if forecast['forecast']:
         lines.append('next: about %s (%s in %d %% of the cases)' % (
             brief_value(name, forecast['forecast'][0]), _range_text(name, forecast['low'][0], forecast['high'][0]),
@@ -8814,7 +8815,7 @@ def _trend_heading(analysis):
     return _printable(heading)
 
 
-def _trend_sentences(analysis):
+def trend_sentences(analysis):
     # type: (Dict[str, Any]) -> List[str]
     """Say what was found, the weightiest first."""
     name, line, regression = analysis['metric'], analysis['regression_line'], analysis['regression']
@@ -9577,13 +9578,13 @@ def _anomalies_verb(arguments, options):
     # type: (Any, Dict[str, Any]) -> int
     with _manager_for_reading(options) as manager:
         scripts = [_script_in_history(manager, arguments.script)] if arguments.script else manager.get_scripts()
-        found = [record for script in scripts for record in _odd_runs(manager, script, _days_of(arguments))]
+        found = [record for script in scripts for record in find_odd_runs(manager, script, _days_of(arguments))]
     found.sort(key=lambda record: -record['run_id'])
     _print(to_json(found) if arguments.json else format_anomalies(found) if found else 'no odd run')
     return 0
 
 
-def _odd_runs(manager, script, days):
+def find_odd_runs(manager, script, days):
     # type: (HistoryManager, str, Optional[float]) -> List[Dict[str, Any]]
     """Return a record of each odd value among the last good runs of a script, and of runs that are odd only as a whole."""
     runs = _good_runs(manager, script, _USUAL_RUNS, days)
@@ -9615,25 +9616,33 @@ def _compare_verb(arguments, options):
     # type: (Any, Dict[str, Any]) -> int
     with _manager_for_reading(options) as manager:
         before, after = (_find_run(manager, word) for word in (arguments.before, arguments.after))
-        usual = _usual_of(manager, after['script_path'], min(before['id'], after['id']))
-    notes = ['note: %s differs: %s, %s' % (what, _printable(str(before[key])), _printable(str(after[key])))
-             for what, key in (('the script', 'script_path'), ('the host', 'hostname'), ('the Python', 'python_version'),
-                               ('the status', 'status')) if before[key] != after[key]]
-    if before['script_args'] != after['script_args']:
-        notes.append('note: the arguments differ')
-    comparison = {'before': before, 'after': after, 'notes': notes,
-                  'metrics': compare_metrics(before['metrics'], after['metrics'], usual)}  # type: Dict[str, Any]
+        comparison = compare_runs(manager, before, after)
     if arguments.json:
-        shown = ('id', 'script_path', 'script_args', 'start_time', 'status', 'git_commit', 'hostname', 'python_version')
-        for which in ('before', 'after'):
-            comparison[which] = {name: comparison[which][name] for name in shown}
         _print(to_json(comparison))
     else:
         _print(format_comparison(comparison))
     return 0
 
 
-def _usual_of(manager, script, before_id):
+_COMPARED = ('id', 'script_path', 'script_args', 'start_time', 'status', 'git_commit', 'hostname', 'python_version')
+
+
+def compare_runs(manager, before, after):
+    # type: (HistoryManager, Dict[str, Any], Dict[str, Any]) -> Dict[str, Any]
+    """Compare two runs of a history; returns before and after in brief, notes (sentences on what else differs), and metrics
+    as `compare_metrics` gives them, judged by what was usual before both."""
+    usual = find_usual(manager, after['script_path'], min(before['id'], after['id']))
+    notes = ['note: %s differs: %s, %s' % (what, _printable(str(before[key])), _printable(str(after[key])))
+             for what, key in (('the script', 'script_path'), ('the host', 'hostname'), ('the Python', 'python_version'),
+                               ('the status', 'status')) if before[key] != after[key]]
+    if before['script_args'] != after['script_args']:
+        notes.append('note: the arguments differ')
+    brief = [{name: run[name] for name in _COMPARED} for run in (before, after)]
+    return {'before': brief[0], 'after': brief[1], 'notes': notes,
+            'metrics': compare_metrics(before['metrics'], after['metrics'], usual)}
+
+
+def find_usual(manager, script, before_id):
     # type: (HistoryManager, str, int) -> Dict[str, Dict[str, Any]]
     """Return the baseline of each judged metric, learned from the good runs before a run."""
     calculator, usual = BaselineCalculator(min_runs=10), {}

@@ -68,6 +68,9 @@ MAX_PER_PAGE = 500
 MAX_EXPORT = 10000
 #: Scripts that /metrics names; a label per script must not grow without end.
 MAX_SCRIPTS_IN_METRICS = 200
+#: Runs that one chart of a trend holds, and scripts that are searched for odd runs when none is named.
+MAX_POINTS = 2000
+MAX_SCRIPTS_FOR_ANOMALIES = 20
 LARGEST_ID = 2 ** 63 - 1
 LOOPBACK_NAMES = ('127.0.0.1', 'localhost', '::1')
 SUBPROTOCOL = 'script-runner'
@@ -482,8 +485,10 @@ class Filter(object):
             label: Optional[str] = Query(None, max_length=1000, description='KEY=VALUE'),
             host: Optional[str] = Query(None, max_length=255),
             since: Optional[str] = Query(None, max_length=40, description='ISO time of the start, or an age: 7d, 12h'),
-            until: Optional[str] = Query(None, max_length=40, description='ISO time or age')):
-        self.given = {'script_path': script, 'status': status, 'label': label, 'hostname': host, 'since': since, 'until': until}
+            until: Optional[str] = Query(None, max_length=40, description='ISO time or age'),
+            where: Optional[str] = Query(None, max_length=1000, description="a condition: cpu_max > 85 AND status != 'success'")):
+        self.given = {'script_path': script, 'status': status, 'label': label, 'hostname': host, 'since': since, 'until': until,
+                      'where': where}
 
     def find(self, history, page, per_page):
         """Return a page of runs in brief."""
@@ -599,7 +604,7 @@ def _add_reading(app, history, allow_actions):
 
     @app.get('/api/scripts', tags=['runs'], summary='Every script: its last runs, counts, and what is odd about the last')
     def scripts():
-        return history.cached('overview', lambda manager: manager.get_overview())
+        return history.cached('overview', lambda manager: [dict(row, oddity=oddity_of(row)) for row in manager.get_overview()])
 
     @app.get('/api/running', tags=['runs'], summary='What runs now, with its last samples, and the cursor for /ws/metrics')
     def running():
@@ -638,6 +643,71 @@ def _add_reading(app, history, allow_actions):
     def metrics():
         return [{name: getattr(metric, name) for name in ('name', 'unit', 'better', 'source', 'meaning')}
                 for metric in runner.METRICS.values()]
+
+
+    @app.get('/api/trends', tags=['judged'], summary='A metric of a script across runs: what is usual, odd, changed, and next')
+    def trends(script: str = Query(max_length=4096), metric: str = Query('execution_time_seconds', max_length=200),
+               days: float = Query(30, gt=0, le=36500)):
+        script, name = history.known_script(script), known_metric(metric)
+        return history.cached(('trend', script, name, days), lambda manager: describe_trend(manager, script, name, days))
+
+    @app.get('/api/anomalies', tags=['judged'], summary='Odd runs of a script, or of the scripts that ran last')
+    def anomalies(script: Optional[str] = Query(None, max_length=4096), days: float = Query(30, gt=0, le=36500)):
+        scripts = [history.known_script(script)] if script is not None else [
+            row['script_path'] for row in history.open().get_overview(1)[:MAX_SCRIPTS_FOR_ANOMALIES]]
+        found = [record for path in scripts for record in history.cached(
+            ('odd', path, days), lambda manager, path=path: runner.find_odd_runs(manager, path, days))]
+        return sorted(found, key=lambda record: -record['run_id'])
+
+    @app.get('/api/compare', tags=['judged'], summary='The metrics of a run beside those of another')
+    def compare(run: int = Query(ge=1, le=LARGEST_ID), reference: int = Query(ge=1, le=LARGEST_ID)):
+        return history.cached(('compare', reference, run), lambda manager: runner.compare_runs(
+            manager, history.run(reference), history.run(run)))
+
+
+def known_metric(name):
+    """Return the name of a metric with numbers; one that is in no registry is one that scripts reported themselves."""
+    if name in runner.METRICS and runner.METRICS[name].unit == 'UTC':
+        raise runner.UsageError('metric %r: a time, not a number; GET /api/metrics lists those there are' % name)
+    return name
+
+
+def describe_trend(manager, script, name, days):
+    """Return what analyze_metric_history found, for a chart of at most MAX_POINTS runs: the newest."""
+    metric = runner.metric_of(name)
+    found = runner.TrendAnalyzer().analyze_metric_history(manager, script, name, days, metric.better)
+    sentences = runner.trend_sentences(found)
+    runs = found['runs']
+    level = found['change_points'][-1]['index'] if found['change_points'] else 0
+    usual = runner.BaselineCalculator().calculate(
+        [dict(run, id=run['run_id'], status='success') for run in runs[level:]], name)
+    forecast = runner.ResourceForecaster().forecast([run['value'] for run in runs[level:]], 10)
+    first = max(0, len(runs) - MAX_POINTS)
+    for kind in ('anomalies', 'change_points'):
+        found[kind] = [dict(record, index=record['index'] - first) for record in found[kind] if record['index'] >= first]
+    return dict(found, runs=runs[first:], omitted=first, unit=metric.unit, better=metric.better, sentences=sentences,
+                usual={'low': usual['low'], 'high': usual['high'], 'median': usual['median'], 'since': max(0, level - first)},
+                forecast=forecast)
+
+
+def oddity_of(row):
+    """Say in a few words what is worth a look about the last runs of a script; None when nothing is."""
+    ended = [run for run in row['recent'] if run['status'] != 'running']
+    failed = 0
+    while failed < len(ended) and ended[-1 - failed]['status'] != 'success':
+        failed += 1
+    if failed > 1:
+        return '%d in a row without success' % failed
+    good = [run for run in ended if run['status'] == 'success' and run['execution_time_seconds'] is not None]
+    values = [run['execution_time_seconds'] for run in good]
+    odd = runner.TrendAnalyzer().detect_anomalies(values, 'mad')
+    if not failed and odd and odd[-1]['index'] == len(values) - 1:
+        usual = runner.TrendAnalyzer().calculate_percentiles(values[:-1], (50,))['p50']
+        return 'took %s, usually %s' % tuple(runner.brief_value('execution_time_seconds', v) for v in (values[-1], usual))
+    steps = runner.TrendAnalyzer().detect_change_points(values)
+    if steps:
+        return '%s since run %d' % (runner.percent_text(steps[-1]['change_pct']), good[steps[-1]['index']]['id'])
+    return None
 
 
 def _filter():
