@@ -5137,8 +5137,8 @@ class HistoryManager(object):
                 raise _history_error(self.db_path, error)
         return count
 
-    def find_runs(self, page=1, per_page=50, script_path=None, status=None, hostname=None, label=None, since=None, until=None,
-                  where=None):
+    def find_runs(self, page=1, per_page=50, script_path=None, status=None, hostname=None, label=None, since=None,
+                  until=None, where=None):
         # type: (int, int, Any, Any, Any, Optional[Tuple[str, str]], Optional[str], Optional[str], Any) -> Dict[str, Any]
         """Return {'executions', 'page', 'per_page', 'pages', 'total'} as `get_executions_paginated`, of runs in brief.
 
@@ -5150,7 +5150,8 @@ class HistoryManager(object):
         chosen, values = self._selection(None, None, where)
         for clause, value in (('script_id = (SELECT id FROM script WHERE path = ?)', script_path), ('status = ?', status),
                               ('context_id IN (SELECT id FROM context WHERE hostname = ?)', hostname),
-                              ('start_time >= ?', since and _parse_time(since)), ('start_time < ?', until and _parse_time(until))):
+                              ('start_time >= ?', since and _parse_time(since)),
+                              ('start_time < ?', until and _parse_time(until))):
             if value is not None:
                 chosen, values = chosen + ' AND ' + clause, values + [value]
         if label is not None:
@@ -5169,8 +5170,8 @@ class HistoryManager(object):
 
         `recent` lists its last runs, oldest first, as dicts of id, start_time, status and execution_time_seconds.
         """
-        counts = self._read("SELECT script_id, path, count(*), sum(status <> 'running'), sum(status = 'success'), max(start_time) "
-                            "FROM run JOIN script ON script.id = script_id GROUP BY script_id ORDER BY max(start_time) DESC")
+        counts = self._read("SELECT script_id, path, count(*), sum(status <> 'running'), sum(status = 'success'), max(start_time)"
+                            " FROM run JOIN script ON script.id = script_id GROUP BY script_id ORDER BY max(start_time) DESC")
         found = []
         for script_id, path, runs, ended, succeeded, _ in counts:
             rows = self._read('SELECT id, start_time, status, execution_time_seconds FROM run WHERE script_id = ? '
@@ -5268,7 +5269,7 @@ class HistoryManager(object):
     def get_hostnames(self):
         # type: () -> List[str]
         """Return every host that runs were recorded on, sorted."""
-        return [row[0] for row in self._read('SELECT DISTINCT hostname FROM context WHERE hostname IS NOT NULL ORDER BY hostname')]
+        return [row[0] for row in self._read('SELECT DISTINCT hostname FROM context WHERE hostname IS NOT NULL ORDER BY 1')]
 
     def get_scripts(self):
         # type: () -> List[str]
@@ -8383,7 +8384,7 @@ def stop_run(run, force=False):
     if run['status'] != 'running':
         raise UsageError('run %d: it has ended (%s); only a running one can be stopped' % (run['id'], run['status']))
     if not _LINUX:
-        raise UsageError('run %d: stopping another\'s run needs Linux, where a process can be told by its environment' % run['id'])
+        raise UsageError('run %d: stopping it needs Linux, where a process can be told by its environment' % run['id'])
     for pid, start in _find_marked(run['correlation_id']):
         if pid == run['pid'] and send_signal(pid, start, _SIGKILL if force else _SIGTERM):
             return

@@ -25,7 +25,7 @@ import time
 from typing import Any, Optional
 from urllib.parse import urlsplit
 
-from fastapi import Body, FastAPI, HTTPException, Path, Query, Request, Response, WebSocket, WebSocketDisconnect
+from fastapi import Body, Depends, FastAPI, HTTPException, Path, Query, Request, Response, WebSocket, WebSocketDisconnect
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel
@@ -110,7 +110,7 @@ class History(object):
             pass                                   # what is asked for now will meet the same trouble, and tell it
 
     def cached(self, key, compute):
-        """Return compute(manager), or its answer of at most CACHE_TTL_SECONDS ago; each key is computed by one thread at a time."""
+        """Return compute(manager), or its answer of at most CACHE_TTL_SECONDS ago; a key is computed by one thread at a time."""
         manager = self.open()
         with self._lock:
             entry = self._answers.get(key)
@@ -339,7 +339,7 @@ class Feed(object):
         return message['cursor']
 
     async def _step(self, send, at):
-        """Send what lies between a client's cursor and the head, or its first part; returns the new cursor, None to greet anew."""
+        """Send what lies between a client's cursor and the head, or its first part; returns the new cursor, None: greet anew."""
         head = self.head
         try:
             text, cursor = await self._shared((at, head), lambda: self._read_step(at, head))
@@ -519,6 +519,7 @@ def read_time(name, text):
         raise runner.UsageError('%s %r: not a time; write 2026-01-31, 2026-01-31T12:00 or an age: 7d, 12h' % (name, text[:40]))
 
 
+CHOSEN = Depends(Filter)
 RunId = Path(ge=1, le=LARGEST_ID, description='the number of a run')
 
 
@@ -611,13 +612,13 @@ def _add_reading(app, history, allow_actions):
         return dict(history.open().get_live_state(), sample_fields=runner.SAMPLE_FIELDS)
 
     @app.get('/api/executions', tags=['runs'], summary='Runs in brief, newest first')
-    def executions(chosen: Filter = _filter(), page: int = Query(1, ge=1, le=10 ** 6),
+    def executions(chosen: Filter = CHOSEN, page: int = Query(1, ge=1, le=10 ** 6),
                    per_page: int = Query(50, ge=1, le=MAX_PER_PAGE)):
         return chosen.find(history, page, per_page)
 
     @app.get('/api/executions/export', tags=['runs'], summary='The same runs as a file, at most %d' % MAX_EXPORT,
              response_class=StreamingResponse)
-    def export(chosen: Filter = _filter(), format: str = Query('csv', pattern='^(csv|json)$')):
+    def export(chosen: Filter = CHOSEN, format: str = Query('csv', pattern='^(csv|json)$')):
         first = chosen.find(history, 1, MAX_PER_PAGE)      # what is wrong is told before the file begins
         pages = _export_pages(chosen, history, first)
         parts = (csv_text(runs, number == 0) for number, runs in enumerate(pages)) if format == 'csv' else _json_parts(pages)
@@ -710,11 +711,6 @@ def oddity_of(row):
     return None
 
 
-def _filter():
-    from fastapi import Depends
-    return Depends(Filter)
-
-
 def _export_pages(chosen, history, first):
     found, number, count = first, 1, 0
     while found['executions']:
@@ -758,7 +754,7 @@ def _add_metrics(app, history):
 
 def _add_actions(app, history, token, allow_actions):
     def check(request):
-        """Raise unless actions are on and the request carries the token and a header that no other site can make a browser send."""
+        """Raise unless actions are on and the request has the token and a header that no other site can have a browser send."""
         if not allow_actions:
             raise HTTPException(403, 'actions are off; start the dashboard with --allow-actions')
         if not has_token(request.headers, token):
