@@ -8927,6 +8927,30 @@ def format_advice(script, advice):
     return '\n'.join(lines)
 
 
+_EMBEDDED = '<script type="application/json" id="embedded">null</script>'
+
+
+def report_page(page, data):
+    # type: (str, Any) -> str
+    """Return the dashboard's page with data in it: one file that shows it without a server and talks to nobody.
+
+    `page` is the text of the dashboard's index.html. A policy in the file allows its own scripts and styles and nothing else.
+    """
+    import base64
+    import hashlib
+    import re
+    policy = "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'"
+    for tag in ('script', 'style'):
+        found = re.findall('<%s>(.*?)</%s>' % (tag, tag), page, re.S)
+        digests = [base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode() for text in found]
+        policy += '; %s-src %s' % (tag, ' '.join("'sha256-%s'" % digest for digest in digests))
+    text = to_json(data).encode('utf-8', 'replace').decode('utf-8')
+    text = text.replace('&', '\\u0026').replace('<', '\\u003c').replace('\u2028', '\\u2028').replace('\u2029', '\\u2029')
+    head = '<meta charset="utf-8">'
+    return page.replace(head, '%s\n<meta http-equiv="Content-Security-Policy" content="%s">' % (head, policy), 1).replace(
+        _EMBEDDED, _EMBEDDED.replace('null', text), 1)
+
+
 def to_json(value):
     # type: (Any) -> str
     """Return JSON, indented, with numbers that JSON has no word for (NaN, infinities) as null."""
@@ -9323,8 +9347,7 @@ def _show_verb(arguments, options):
 def _metrics_verb(arguments, options):
     # type: (Any, Dict[str, Any]) -> int
     if arguments.json:
-        _print(to_json([{name: getattr(m, name) for name in ('name', 'unit', 'better', 'source', 'meaning')}
-                        for m in METRICS.values()]))
+        _print(to_json(describe_metrics()))
     else:
         _print(format_metrics())
     return 0
@@ -9754,6 +9777,47 @@ def _dashboard_folder():
     raise RunnerError('dashboard: its files are missing beside %s; install python-script-runner anew' % __file__)
 
 
+def _report_verb(arguments, options):
+    # type: (Any, Dict[str, Any]) -> int
+    with _manager_for_reading(options) as manager:
+        run = _find_run(manager, arguments.run)
+        data = describe_run(manager, run)
+        good = manager.get_last_good(run['id'])
+        reference = manager.get_execution(good) if good is not None else None
+        if reference is not None:
+            data['comparison'] = compare_runs(manager, reference, run)
+    with open(os.path.join(_dashboard_folder(), 'frontend', 'index.html'), encoding='utf-8') as file:
+        page = file.read()
+    target = arguments.output or 'run-%d.html' % run['id']
+    try:
+        write_atomically(target, report_page(page, data).encode('utf-8'))
+    except OSError as error:
+        raise UsageError('%s: cannot be written: %s' % (target, error.strerror))
+    if not options.get('quiet'):
+        _print(target)
+    return 0
+
+
+_ATTEMPT_FIELDS = ('id', 'attempt_number', 'status', 'cause', 'execution_time_seconds')
+
+
+def describe_run(manager, run):
+    # type: (HistoryManager, Dict[str, Any]) -> Dict[str, Any]
+    """Return what the page of a run shows: run (with its attempts and artefacts), samples (fields, rows), metrics (the
+    registry), comparison (None: with what?), version, written."""
+    run = dict(run, artefacts=manager.get_artefacts(run['id']), last_good=manager.get_last_good(run['id']), attempts=[
+        {name: attempt[name] for name in _ATTEMPT_FIELDS} for attempt in manager.get_attempts(run['correlation_id'])])
+    rows = [[row[name] for name in SAMPLE_FIELDS] for row in manager.get_samples(run['id'])]
+    return {'run': run, 'samples': {'fields': SAMPLE_FIELDS, 'rows': rows}, 'metrics': describe_metrics(), 'comparison': None,
+            'version': __version__, 'written': format_time(time.time())}
+
+
+def describe_metrics():
+    # type: () -> List[Dict[str, Any]]
+    """Return the registry of metrics as dicts of name, unit, better, source and meaning."""
+    return [{name: getattr(m, name) for name in ('name', 'unit', 'better', 'source', 'meaning')} for m in METRICS.values()]
+
+
 def _load_dashboard():
     # type: () -> Any
     """Import the dashboard's server from its file: a folder `dashboard` of the user's must not be taken for it."""
@@ -9843,6 +9907,8 @@ _VERBS = {
         _argument('--max-size', metavar='S', type=_read_size, help='delete the oldest runs until the file has at most 500MiB, …'),
         _argument('--archive', metavar='FILE', help='add the runs to FILE first, as JSON lines (gzipped: name it .gz)'),
         _argument('--dry-run', action='store_true', help='only say how many, and why'))),
+    'report': _Verb('write one run as an HTML file that needs nothing else, to attach to a ticket', _report_verb, (
+        _RUN_ARGUMENT, _argument('-o', '--output', metavar='FILE', help='default: run-N.html in this folder')), json=False),
     'dashboard': _Verb('show every run in a browser, live', _dashboard_verb, (
         _argument('--host', metavar='NAME', default='127.0.0.1',
                   help='address to listen on (default 127.0.0.1); any that others can reach needs a token, which is printed'),

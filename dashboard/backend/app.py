@@ -627,7 +627,7 @@ def _add_reading(app, history, allow_actions):
 
     @app.get('/api/executions/{run_id}', tags=['runs'], summary='One run in full, with its attempts and artefacts')
     def execution(run_id: int = RunId):
-        return describe_run(history, run_id)
+        return runner.describe_run(history.open(), history.run(run_id))['run']
 
     @app.get('/api/executions/{run_id}/samples', tags=['runs'], summary='The samples of a run, in order of time')
     def samples(run_id: int = RunId):
@@ -642,8 +642,7 @@ def _add_reading(app, history, allow_actions):
 
     @app.get('/api/metrics', tags=['metrics'], summary='Every metric: unit, which way is better, source, meaning')
     def metrics():
-        return [{name: getattr(metric, name) for name in ('name', 'unit', 'better', 'source', 'meaning')}
-                for metric in runner.METRICS.values()]
+        return runner.describe_metrics()
 
 
     @app.get('/api/trends', tags=['judged'], summary='A metric of a script across runs: what is usual, odd, changed, and next')
@@ -729,15 +728,6 @@ def _json_parts(pages):
             yield separator + _compact(run).encode('utf-8', 'replace')
             separator = b',\n'
     yield b'[]' if separator == b'[' else b']\n'
-
-
-def describe_run(history, run_id):
-    """Return everything that the page of a run shows, its samples and output apart."""
-    run = history.run(run_id)
-    manager = history.open()
-    attempts = [{name: attempt[name] for name in ('id', 'attempt_number', 'status', 'cause', 'execution_time_seconds')}
-                for attempt in manager.get_attempts(run['correlation_id'])]
-    return dict(run, attempts=attempts, artefacts=manager.get_artefacts(run_id), last_good=manager.get_last_good(run_id))
 
 
 def _add_metrics(app, history):
