@@ -5494,7 +5494,7 @@ def _read_cursor(cursor, identity, default=None):
     # type: (str, str, Optional[int]) -> Optional[int]
     """Return the revision of a cursor of this file, else the default. Raises UsageError when it is no cursor."""
     name, dash, revision = cursor.rpartition('-')
-    if not dash or not revision.isdigit() or len(revision) > 18:
+    if not dash or not revision.isdecimal() or len(revision) > 18:
         raise UsageError('cursor %r: not one of ours; leave it out to start anew' % cursor)
     return int(revision) if name == identity else default
 
@@ -9018,7 +9018,7 @@ def _read_count(text):
 
 def _read_port(text):
     # type: (str) -> int
-    if not text.isdigit() or int(text) > 65535:
+    if not text.isdecimal() or int(text) > 65535:
         raise UsageError('%r: not a port; 0 to 65535' % text)
     return int(text)
 
