@@ -313,7 +313,7 @@ class Feed(object):
             if self.problem != told:
                 told = self.problem
                 if told is not None:
-                    await send(_compact(dict(told, type='problem')))
+                    await send(compact(dict(told, type='problem')))
                     greeted = greeted and at is not None
             if told is None:
                 if not greeted:
@@ -331,12 +331,12 @@ class Feed(object):
     async def _greet(self, send, at):
         """Send hello; returns where to go on: at the client's own cursor if it came with one, else at that of hello."""
         try:
-            text, cursor = await self._shared(('hello', self.head), self._read_hello)
+            rest, cursor = await self._shared(('hello', self.head), self._read_hello)
         except (runner.RunnerError, sqlite3.Error, OSError):
-            return at if at is not None else None
-        message = dict(text, cursor=at if at is not None else cursor, resumed=at is not None)
-        await send(_compact(message))
-        return message['cursor']
+            return at
+        start = at if at is not None else cursor
+        await send(compact({'type': 'hello', 'cursor': start, 'resumed': at is not None})[:-1] + rest)
+        return start
 
     async def _step(self, send, at):
         """Send what lies between a client's cursor and the head, or its first part; returns the new cursor, None: greet anew."""
@@ -366,28 +366,33 @@ class Feed(object):
 
     def _read_hello(self):
         state = self.history.open().get_live_state()
-        return {'type': 'hello', 'running': state['running'], 'sample_fields': runner.SAMPLE_FIELDS}, state['cursor']
+        rest = {'running': state['running'], 'sample_fields': runner.SAMPLE_FIELDS}
+        return ',' + compact(rest)[1:], state['cursor']
 
     def _read_step(self, at, head):
         changes = self.history.open().get_changes(at, head)
         if changes['reset']:
             return '', None
         kinds = ('new', 'samples', 'ended', 'changed')
-        text = _compact(dict({kind: changes[kind] for kind in kinds}, type='delta', cursor=changes['cursor']))
+        text = compact(dict({kind: changes[kind] for kind in kinds}, type='delta', cursor=changes['cursor']))
         return text if any(changes[kind] for kind in kinds) else '', changes['cursor']
 
 
-def _compact(value):
-    return json.dumps(json.loads(runner.to_json(value)), ensure_ascii=False, separators=(',', ':'))
+def compact(value):
+    """Return JSON without spaces; numbers that JSON has no word for are null."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(',', ':'))
+    except ValueError:
+        return compact(json.loads(runner.to_json(value)))
 
 
 # -- in which form --------------------------------------------------------------------------------------------
 
 class Answer(JSONResponse):
-    """JSON as `--json` prints it; numbers that JSON has no word for are null."""
+    """JSON; text that UTF-8 cannot hold is replaced, since a script may write anything."""
 
     def render(self, content):
-        return runner.to_json(content).encode('utf-8', 'replace')
+        return compact(content).encode('utf-8', 'replace')
 
 
 class Error(BaseModel):
@@ -725,7 +730,7 @@ def _json_parts(pages):
     separator = b'['
     for runs in pages:
         for run in runs:
-            yield separator + _compact(run).encode('utf-8', 'replace')
+            yield separator + compact(run).encode('utf-8', 'replace')
             separator = b',\n'
     yield b'[]' if separator == b'[' else b']\n'
 
@@ -813,6 +818,8 @@ def bind(host, port):
     try:
         if os.name == 'posix':
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, 'TCP_USER_TIMEOUT'):    # what a client does not take is not kept longer; connections inherit it
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(4000 * SEND_TIMEOUT_SECONDS))
         listener.bind(address)
         listener.listen(256)
         return listener
