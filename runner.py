@@ -5239,9 +5239,9 @@ def _rows_of(connection, table, column, ids, order=''):
 
 
 def _grouped(rows):
-    # type: (Iterable[Sequence[Any]]) -> Dict[int, List[Sequence[Any]]]
+    # type: (Iterable[Sequence[Any]]) -> Dict[int, List[Any]]
     """Return {first column: [the others of its rows]}."""
-    groups = {}  # type: Dict[int, List[Sequence[Any]]]
+    groups = {}  # type: Dict[int, List[Any]]
     for row in rows:
         groups.setdefault(row[0], []).append(row[1:])
     return groups
