@@ -4979,14 +4979,14 @@ class HistoryManager(object):
             values += [moment[0][0], moment[0][0], before_id]
         value, more = self._value_expression(metric_name)
         rows = self._read(
-            'SELECT id, start_time, value, (SELECT git_commit FROM context WHERE context.id = context_id), status FROM '
-            '(SELECT id, start_time, context_id, status, %s AS value FROM run WHERE %s AND value IS NOT NULL '
-            'ORDER BY start_time DESC, id DESC LIMIT ?)' % (value, clause), more + values + [-1 if limit is None else limit])
-        rows.reverse()
-        times = [row[1] for row in rows]
-        if METRICS.get(metric_name) is not None and METRICS[metric_name].unit == 'UTC':
-            return [(row[0], when, _format_micros(row[2]), row[3], row[4]) for when, row in zip(_format_many_micros(times), rows)]
-        return [(row[0], when, row[2], row[3], row[4]) for when, row in zip(_format_many_micros(times), rows)]
+            'SELECT id, start_time, %s AS value, context_id, status FROM run WHERE %s AND value IS NOT NULL '
+            'ORDER BY start_time DESC, id DESC LIMIT ?' % (value, clause), more + values + [-1 if limit is None else limit])[::-1]
+        commits = dict(self._read('SELECT id, git_commit FROM context'))
+        numbers = [row[2] for row in rows]
+        if metric_name in METRICS and METRICS[metric_name].unit == 'UTC':
+            numbers = _format_many_micros(numbers)
+        return [(row[0], when, number, commits.get(row[3]), row[4])
+                for row, when, number in zip(rows, _format_many_micros(row[1] for row in rows), numbers)]
 
     def get_metric_buckets(self, script_path, metric_name, bucket_seconds, days=None, where=None):
         # type: (Optional[str], str, float, Optional[float], Any) -> List[Dict[str, Any]]
@@ -5454,7 +5454,12 @@ def _table_value(run, name, kind):
     # type: (Dict[str, Any], str, Optional[str]) -> Any
     """Return one cell; lists and dicts as JSON text."""
     value = run.get(name) if kind is None else run['metrics'].get(name)
-    return _json_line(value).decode('utf-8')[:-1] if isinstance(value, (list, dict)) else value
+    return _compact_json(value) if isinstance(value, (list, dict)) else value
+
+
+def _compact_json(value):
+    # type: (Any) -> str
+    return _json_line(value).decode('utf-8')[:-1] if value else '{}' if isinstance(value, dict) else '[]'
 
 
 class _JsonLinesExport(object):
@@ -5508,14 +5513,18 @@ class _CsvExport(object):
     def write(self, runs):
         # type: (Sequence[Dict[str, Any]]) -> None
         for run in runs:
-            self.rows.writerow([self._cell(_table_value(run, name, kind)) for _, name, kind in self.columns])
+            metrics = run['metrics']
+            self.rows.writerow([self._cell(run.get(name)) if kind is None else metrics.get(name) if kind != 'bool' else
+                                self._cell(metrics.get(name)) for _, name, kind in self.columns])
 
     @staticmethod
     def _cell(value):
         # type: (Any) -> Any
+        if isinstance(value, str):
+            return value.replace('\0', '\ufffd')
         if isinstance(value, bool):
             return 'true' if value else 'false'
-        return value.replace('\0', '\ufffd') if isinstance(value, str) else value
+        return _compact_json(value) if isinstance(value, (list, dict)) else value
 
     def end(self):
         # type: () -> None
