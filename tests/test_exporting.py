@@ -162,7 +162,7 @@ def test_csv_comes_back(filled, tmp_path):
     path = str(tmp_path / 'runs.csv')
     with_samples(filled, 3, 12)
     assert filled.export(path, samples=True) == 4
-    with io.open(path, encoding='utf-8', newline='') as file:
+    with open(path, encoding='utf-8', newline='') as file:
         rows = list(csv.DictReader(file))
     assert [row['id'] for row in rows] == ['1', '2', '3', '4']
     assert rows[2]['stdout_tail'] == HARD_TEXT.replace('\0', '\ufffd')
