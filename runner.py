@@ -4773,8 +4773,7 @@ class HistoryManager(object):
             these = "id IN (%s) AND status <> 'running'" % ', '.join('?' * len(some))
             with _Writing(self) as connection:
                 if archive is not None:
-                    for runs in _read_runs(connection, 'WHERE %s ORDER BY start_time, id' % these, some, True, True):
-                        archive.append(runs)
+                    _read_runs(archive.append, connection, 'WHERE %s ORDER BY start_time, id' % these, some, True, True)
                 connection.execute('DELETE FROM run WHERE ' + these, some)
             if on_progress is not None:
                 on_progress(first + len(some))
@@ -5064,6 +5063,15 @@ class HistoryManager(object):
     def _export_into(self, writer, file, clause, values, samples, on_progress):
         # type: (Any, Any, str, Sequence[Any], bool, Optional[Callable[[int], Any]]) -> int
         count = 0
+
+        def take(runs):
+            # type: (Sequence[Dict[str, Any]]) -> None
+            nonlocal count
+            writer.write(runs)
+            count += len(runs)
+            if on_progress is not None:
+                on_progress(count)
+
         with self.get_connection() as connection:
             try:
                 connection.execute('BEGIN')                        # all of it from one moment
@@ -5071,11 +5079,7 @@ class HistoryManager(object):
                     'SELECT DISTINCT name FROM custom_metric WHERE run_id IN (SELECT id FROM run WHERE %s) ORDER BY name'
                     % clause, values)]
                 writer.begin(file, custom, samples)
-                for runs in _read_runs(connection, 'WHERE %s ORDER BY start_time, id' % clause, values, samples):
-                    writer.write(runs)
-                    count += len(runs)
-                    if on_progress is not None:
-                        on_progress(count)
+                _read_runs(take, connection, 'WHERE %s ORDER BY start_time, id' % clause, values, samples)
                 writer.end()
             except _sqlite().Error as error:
                 raise _history_error(self.db_path, error)
@@ -5166,7 +5170,9 @@ class HistoryManager(object):
         """Return dicts of the runs that `clause` selects from table run, in its order."""
         with self.get_connection() as connection:
             try:
-                return [run for runs in _read_runs(connection, clause, values) for run in runs]
+                runs = []  # type: List[Dict[str, Any]]
+                _read_runs(runs.extend, connection, clause, values)
+                return runs
             except _sqlite().Error as error:
                 raise _history_error(self.db_path, error)
 
@@ -5202,9 +5208,12 @@ def _label_in_json(labels, key):
     return None if value is None else str(value)
 
 
-def _read_runs(connection, clause, values, samples=False, artefacts=False):
-    # type: (Any, str, Sequence[Any], bool, bool) -> Iterable[List[Dict[str, Any]]]
-    """Yield the runs that `clause` selects from table run, in its order, as lists of up to 500 dicts."""
+def _read_runs(take, connection, clause, values, samples=False, artefacts=False):
+    # type: (Callable[[List[Dict[str, Any]]], Any], Any, str, Sequence[Any], bool, bool) -> None
+    """Call `take` with the runs that `clause` selects from table run, in its order, as lists of up to 500 dicts.
+
+    No generator: one that is left half way keeps its SELECT open where finalizers are late (PyPy).
+    """
     stored = [m.name for m in METRICS.values() if m.column]
     cursor = connection.execute('SELECT id, %s FROM run %s' % (', '.join(stored), clause), values)
     try:
@@ -5227,7 +5236,7 @@ def _read_runs(connection, clause, values, samples=False, artefacts=False):
                 kept = _grouped(_rows_of(connection, 'artefacts', 'execution_id', ids))
                 for run in runs:
                     run['artefacts'] = dict(kept.get(run['id'], ()))
-            yield runs
+            take(runs)
     finally:
         cursor.close()
 

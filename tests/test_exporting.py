@@ -146,7 +146,7 @@ def test_a_page_costs_as_many_queries_as_one_run(filled):
     def statements(limit):
         seen = []
         with filled.get_connection() as connection:
-            connection.set_trace_callback(seen.append)
+            connection.set_trace_callback(lambda sql: seen.append(sql))
         filled.get_execution_history(limit=limit, days=None)
         with filled.get_connection() as connection:
             connection.set_trace_callback(None)
