@@ -1352,8 +1352,6 @@ class _ConditionParser(object):
         prefix, _, rest = token.value.partition('.')
         if token.value in _TEXT_NAMES or (prefix == 'label' and rest):
             return 'text', None
-        if token.value in self.extra_names:
-            return 'number', None
         if prefix in ('baseline', 'previous') and rest:
             kind, unit = self._look_up_metric(token, rest)
             if prefix == 'baseline' and kind == 'time':
@@ -5054,6 +5052,8 @@ class HistoryManager(object):
         HistoryError, and OSError for the target.
         """
         writer = _export_writer(format or _format_of(target))
+        if isinstance(target, str) and os.path.realpath(target) == os.path.realpath(self.db_path):
+            raise UsageError('%s: is the history itself; name another file' % target)
         clause, values = self._selection(script_path, days, where)
         if isinstance(target, str):
             with AtomicFile(target) as file:
@@ -5210,7 +5210,7 @@ def _label_in_json(labels, key):
 
 def _read_runs(take, connection, clause, values, samples=False, artefacts=False):
     # type: (Callable[[List[Dict[str, Any]]], Any], Any, str, Sequence[Any], bool, bool) -> None
-    """Call `take` with the runs that `clause` selects from table run, in its order, as lists of up to 500 dicts.
+    """Call `take` with the runs that `clause` selects from table run, in its order, some dicts at a time.
 
     No generator: one that is left half way keeps its SELECT open where finalizers are late (PyPy).
     """
@@ -5218,7 +5218,7 @@ def _read_runs(take, connection, clause, values, samples=False, artefacts=False)
     cursor = connection.execute('SELECT id, %s FROM run %s' % (', '.join(stored), clause), values)
     try:
         while True:
-            picked = cursor.fetchmany(500)
+            picked = cursor.fetchmany(50 if samples else 500)      # a run may have 1,200 samples
             if not picked:
                 return
             ids = [row[0] for row in picked]
@@ -5542,7 +5542,7 @@ class _CsvExport(object):
 
 
 class _ParquetExport(object):
-    """Columns with types, in row groups of some thousand runs."""
+    """Columns with types, in row groups of some thousand runs; of a hundred when their samples come along."""
     ROWS = 5000
 
     def __init__(self):
@@ -5567,12 +5567,13 @@ class _ParquetExport(object):
                 (name, arrow.int64() if name.startswith('num_') else arrow.float64()) for name in SAMPLE_FIELDS]))))
         self.schema = arrow.schema(fields)
         self.writer = arrow.parquet.ParquetWriter(file, self.schema)
+        self.rows = self.ROWS // 50 if samples else self.ROWS
         self.waiting = []  # type: List[Dict[str, Any]]
 
     def write(self, runs):
         # type: (Sequence[Dict[str, Any]]) -> None
         self.waiting += runs
-        if len(self.waiting) >= self.ROWS:
+        if len(self.waiting) >= self.rows:
             self._write_group()
 
     def _write_group(self):
@@ -5638,46 +5639,54 @@ class _Archive(object):
             import gzip
             data = gzip.compress(data)                             # members may follow each other (RFC 1952)
         try:
+            created = not os.path.exists(self.path)
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _BINARY, 0o600)
             try:
-                self._add(descriptor, data, [run['id'] for run in runs])
+                self._add(descriptor, data)
             finally:
                 os.close(descriptor)
+            if created:
+                _sync_folder(os.path.dirname(os.path.abspath(self.path)))
         except OSError as error:
             raise HistoryError('%s: cannot be written (%s); what is not in it was not deleted' % (
                 self.path, error.strerror or error))
 
-    def _add(self, descriptor, data, ids):
-        # type: (int, bytes, List[int]) -> None
+    @staticmethod
+    def _add(descriptor, data):
+        # type: (int, bytes) -> None
         start = os.lseek(descriptor, 0, 2)
         try:
             _write_all(descriptor, data)
             os.fsync(descriptor)
             os.lseek(descriptor, start, 0)
-            if self._read_ids(descriptor, len(data)) != ids:
+            if _read_back(descriptor, len(data)) != data:
                 raise OSError(errno.EIO, 'what was read back differs')
         except BaseException:
             os.ftruncate(descriptor, start)
             raise
 
-    def _read_ids(self, descriptor, length):
-        # type: (int, int) -> Optional[List[int]]
-        """Read what was just added; None when it is not what it should be."""
-        parts = []  # type: List[bytes]
-        while length > 0:
-            parts.append(os.read(descriptor, length))
-            length -= len(parts[-1])
-            if not parts[-1]:
-                return None
-        data = b''.join(parts)
+
+def _read_back(descriptor, length):
+    # type: (int, int) -> bytes
+    """Read so many bytes, fewer at the end of the file."""
+    parts = []  # type: List[bytes]
+    while length > 0:
+        parts.append(os.read(descriptor, length))
+        length -= len(parts[-1])
+        if not parts[-1]:
+            break
+    return b''.join(parts)
+
+
+def _sync_folder(folder):
+    # type: (str) -> None
+    """Bring the name of a file that was made to the disk; Windows does so by itself."""
+    if not _WINDOWS:
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            if self._zipped:
-                import gzip
-                data = gzip.decompress(data)
-            import json
-            return [json.loads(line)['id'] for line in data.decode('utf-8').split('\n')[:-1]]
-        except (ValueError, KeyError, EOFError):
-            return None
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 class RetentionPlan(object):
@@ -9040,7 +9049,9 @@ def _export_verb(arguments, options):
     if target == '-':
         if arguments.format is None:
             raise UsageError('-: which format? give --format %s' % '|'.join(_EXPORT_WRITERS))
-        target = sys.stdout.buffer
+        target = getattr(sys.stdout, 'buffer', None)
+        if target is None:
+            raise UsageError('-: stdout takes no bytes here; name a file')
     with _manager_for_reading(options) as manager:
         script = _script_in_history(manager, arguments.script) if arguments.script else None
         with _Progress('runs written') as progress:

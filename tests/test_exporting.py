@@ -51,7 +51,7 @@ def filled(history):
 
 @pytest.mark.parametrize('where, expected', [
     ('success = false AND memory_max_mb > 500MiB', [3, 1]), ("label.team = 'data'", [1]), ("label.team != 'data'", [2]),
-    ("`label.a b` = 'it''s'", [1]), ("git_branch = 'main' OR hostname = 'beta'", [2, 1]), ('rows >= 7', [2, 1]), ('`p95-latency` < 1', [4]),
+    ("`label.a b` = 'it''s'", [1]), ("git_branch = 'main' OR hostname = 'beta'", [2, 1]), ('rows >= 7', [2, 1]), ('rows >= 7 AND memory_max_mb < 0.5GiB AND success', [2]), ('`p95-latency` < 1', [4]),
     ('timed_out', [3]), ("cause = 'timeout'", [3]), ('NOT success', [3, 1]), ('memory_max_mb > 0 OR NOT memory_max_mb > 0', [3, 2, 1]),
     ("start_time > '2001-01-01' AND exit_code = 1", [1]), ('exit_code = 0 AND 1 / exit_code > 0', []), ("label.team = '\"'", [])])
 def test_history_is_filtered_by_a_condition(filled, where, expected):
@@ -240,6 +240,9 @@ def test_a_format_that_cannot_be_written_is_refused(filled, tmp_path, monkeypatc
         with pytest.raises(runner.UsageError) as caught:
             filled.export(str(tmp_path / name))
         assert part in str(caught.value)
+    with pytest.raises(runner.UsageError) as caught:
+        filled.export(filled.db_path, 'csv')
+    assert 'the history itself' in str(caught.value)
     monkeypatch.setitem(sys.modules, 'pyarrow', None)
     with pytest.raises(runner.UsageError) as caught:
         filled.export(str(tmp_path / 'runs.parquet'))
@@ -249,7 +252,7 @@ def test_a_format_that_cannot_be_written_is_refused(filled, tmp_path, monkeypatc
 def test_parquet_comes_back(filled, tmp_path, monkeypatch):
     """Types, nulls, times and samples, over several row groups."""
     parquet = pytest.importorskip('pyarrow.parquet')
-    monkeypatch.setattr(runner._ParquetExport, 'ROWS', 1)
+    monkeypatch.setattr(runner._ParquetExport, 'ROWS', 50)
     with_samples(filled, 3, 12)
     path = str(tmp_path / 'runs.parquet')
     assert filled.export(path, samples=True) == 4
@@ -279,13 +282,14 @@ def test_the_export_verb(place):
 
 
 @own_process_only
-def test_a_reader_that_leaves_early_is_no_error(place):
+@pytest.mark.parametrize('format', ['csv', 'json', 'jsonl'])
+def test_a_reader_that_leaves_early_is_no_error(place, format):
     """`export - | head` ends quietly."""
     with runner.HistoryManager(place.history) as history:
         with runner._Writing(history) as connection:
             for _ in range(200):
                 runner._store_run(connection, runner._complete_record({'script_path': '/job.py', 'stdout_tail': 'x' * 5000}))
-    process = place.start('export', '-', '--format', 'jsonl')
+    process = place.start('export', '-', '--format', format)
     process.stdout.read(10)
     process.stdout.close()
     assert (process.wait(), process.stderr.read()) == (0, b'')
