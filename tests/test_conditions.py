@@ -264,7 +264,8 @@ VALUES = st.fixed_dictionaries(dict(
 
 @MANY
 @given(text=CONDITION_TEXTS, values=VALUES)
-@example(text='page_faults / exit_code > 0', values={'page_faults': 5, 'exit_code': 2})
+@example(text='(page_faults = 5) < exit_code', values={'page_faults': 5, 'exit_code': 2})
+@example(text='page_faults / exit_code = 2.5', values={'page_faults': 5, 'exit_code': 2})
 @example(text='NOT page_faults / 0 = 1 OR 1 > 2', values={'page_faults': 5})
 @example(text='- page_faults - - 1 = 3', values={'page_faults': -2})
 def test_sqlite_means_what_we_mean(database, text, values):

@@ -208,6 +208,7 @@ def test_an_export_is_whole_and_private_or_not_there(filled, tmp_path):
     path = str(tmp_path / 'runs.json')
     with open(path, 'w') as file:
         file.write('old')
+    before = sorted(os.listdir(str(tmp_path)))
 
     def fail(count):
         raise RuntimeError('half way')
@@ -216,11 +217,25 @@ def test_an_export_is_whole_and_private_or_not_there(filled, tmp_path):
         filled.export(path, on_progress=fail)
     with open(path) as file:
         assert file.read() == 'old'
-    before = sorted(os.listdir(str(tmp_path)))
+    assert sorted(os.listdir(str(tmp_path))) == before
     filled.export(path)
     assert sorted(os.listdir(str(tmp_path))) == before
     if os.name == 'posix':
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+
+def test_an_export_is_of_one_moment(filled, tmp_path, monkeypatch):
+    """A run that is recorded while the file is written is not in it, and no column is missing for it."""
+    begin = runner._CsvExport.begin
+
+    def late(self, *words):
+        with runner.HistoryManager(filled.db_path) as other:
+            save(other, metrics={'late': 1.0})
+        begin(self, *words)
+
+    monkeypatch.setattr(runner._CsvExport, 'begin', late)
+    assert filled.export(str(tmp_path / 'runs.csv')) == 4
+    assert filled.count_executions() == 5
 
 
 @pytest.mark.skipif(os.name != 'posix', reason='needs a FIFO')
