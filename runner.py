@@ -8014,7 +8014,10 @@ class _TracebackReader(object):
             return False
         match = _tool('exception').match(text)
         if match:
-            self._add(number, depth, match.group(1), (match.group(2) or '').strip())
+            kind = match.group(1)
+            if kind.startswith('__main__.'):                # 3.6 and PyPy write it, later ones do not
+                kind = kind[len('__main__.'):]
+            self._add(number, depth, kind, (match.group(2) or '').strip())
         if text.strip():                        # anything else ends it too: somebody wrote in between
             self._frames = None
         return False
