@@ -2663,18 +2663,22 @@ class Usage(object):
             self.written_mb = (self.written_mb or 0.0) + io[1]
 
 
-def describe_hang(processes, patience=5.0):
-    # type: (Sequence[Tuple[int, int]], float) -> str
+def describe_hang(processes, patience=5.0, folder=None):
+    # type: (Sequence[Tuple[int, int]], float, Optional[str]) -> str
     """Say what every thread of some processes is doing: state, where in the kernel it waits, which system call (proc(5)).
 
-    Where py-spy is installed, Python processes are asked for their stacks too, without being stopped; that takes at most
-    `patience` seconds in all.
+    Python processes are asked for their stacks too, without being stopped: by py-spy where it is installed, else on
+    Python 3.14 and later by sys.remote_exec, which needs a private `folder` that stays until the processes are gone. All of it
+    takes at most `patience` seconds.
     """
     lines, deadline = [], time.monotonic() + patience
     dumper = _find_in_path('py-spy')
-    for pid, _ in processes[:200]:
-        command = _proc_text(pid, 'cmdline').replace('\0', ' ').strip() or _proc_text(pid, 'comm')
-        lines.append('process %d: %s' % (pid, redact(command)))
+    processes = processes[:200]
+    commands = {pid: _proc_text(pid, 'cmdline').replace('\0', ' ').strip() or _proc_text(pid, 'comm') for pid, _ in processes}
+    pythons = [process for process in processes if _is_python(commands[process[0]])]
+    stacks = {} if dumper else _ask_for_stacks(pythons, folder, deadline)  # type: Dict[int, List[str]]
+    for pid, start in processes:
+        lines.append('process %d: %s' % (pid, commands[pid]))
         try:
             threads = sorted(map(int, os.listdir('/proc/%d/task' % pid)))
         except OSError:
@@ -2684,10 +2688,14 @@ def describe_hang(processes, patience=5.0):
             lines.append('  thread %d (%s): %s, waits in %s, system call %s' % (
                 thread, _proc_text(pid, 'task/%d/comm' % thread), state, _proc_text(pid, 'task/%d/wchan' % thread) or '-',
                 _proc_text(pid, 'task/%d/syscall' % thread).split(' ')[0] or '?'))
-        program = command.split(' ')[0].rsplit('/', 1)[-1]
-        if dumper and program.startswith('python'):
-            lines += ['  ' + line for line in _dump_stacks(dumper, pid, deadline)]
-    return '\n'.join(lines) + '\n'
+        if (pid, start) in pythons:
+            lines += ['  ' + line for line in (_dump_stacks(dumper, pid, deadline) if dumper else stacks[pid])]
+    return redact('\n'.join(lines)) + '\n'
+
+
+def _is_python(command):
+    # type: (str) -> bool
+    return command.split(' ')[0].rsplit('/', 1)[-1].startswith('python')
 
 
 def _proc_text(pid, name):
@@ -2713,6 +2721,93 @@ def _dump_stacks(dumper, pid, deadline):
         process.kill()
         process.communicate()
         return ['(py-spy did not answer in time)']
+
+
+#: What a Python process runs for us: its stacks go into a file, which has its name when it is complete. It is run in the
+#: process's own __main__ (sys.remote_exec), so it sets no name there; whatever fails stays inside.
+_STACKS_CODE = """try:
+    import faulthandler, os
+    with open(%(path)r + '.part', 'w') as file:
+        faulthandler.dump_traceback(file, all_threads=True)
+    os.rename(%(path)r + '.part', %(path)r)
+except Exception:
+    pass
+"""
+_ANSWER_WITHIN = 1.0             # seconds: a main thread that waits in the kernel answers only when it wakes, often never
+_STACKS_BYTES = 262144           # of one process's answer
+
+
+def _ask_for_stacks(processes, folder, deadline):
+    # type: (Sequence[Tuple[int, int]], Optional[str], float) -> Dict[int, List[str]]
+    """Return by pid the stacks that Python processes wrote when asked by sys.remote_exec (PEP 768), or why there are none.
+
+    All are asked before the first is waited for. The requests stay in `folder`: a process that comes to them late, and finds
+    its file gone, would complain on its stderr.
+    """
+    found, asked = {}, {}  # type: Dict[int, List[str]], Dict[int, str]
+    for pid, start in processes:
+        why_not = _why_not_asked(pid, start, folder, deadline)
+        if why_not is None:
+            asked[pid] = os.path.join(folder or '', 'stacks-%d' % pid)
+            why_not = _ask_one(pid, asked[pid])
+        found[pid] = ['(no Python stack: %s)' % (why_not or 'its main thread did not come to it in time')]
+        if why_not is not None:
+            asked.pop(pid, None)
+    deadline = min(deadline, time.monotonic() + _ANSWER_WITHIN)
+    while asked:
+        for pid, path in list(asked.items()):
+            if os.path.exists(path):
+                del asked[pid]
+                with open(path, 'rb') as file:
+                    text = file.read(_STACKS_BYTES).decode('utf-8', 'replace')
+                found[pid] = [line for line in text.splitlines() if '<script-runner>' not in line and str(folder) not in line]
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(0.01)
+    return found
+
+
+def _why_not_asked(pid, start, folder, deadline):
+    # type: (int, int, Optional[str], float) -> Optional[str]
+    """Say why sys.remote_exec is not tried on a process, None: it may be. Its memory is written to, so nothing is guessed."""
+    if folder is None or not hasattr(sys, 'remote_exec'):
+        return 'py-spy is not installed'
+    version = _python_version_of(pid)
+    if version != '%d.%d' % sys.version_info[:2]:
+        return 'it runs Python %s, and only %d.%d can be asked from here' % ((version or '?',) + sys.version_info[:2])
+    if process_start(pid) != start:
+        return 'it has ended'
+    return 'no time was left' if time.monotonic() >= deadline else None
+
+
+def _python_version_of(pid):
+    # type: (int) -> Optional[str]
+    """Return '3.14' for a process that has python3.14 or libpython3.14.so mapped (proc(5), maps), else None."""
+    try:
+        with open('/proc/%d/maps' % pid, 'rb') as file:
+            lines = file.read(1 << 22).splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        name = os.fsdecode(line.rpartition(b'/')[2])
+        for head in ('libpython', 'python'):
+            major, _, minor = name[len(head):].partition('.')
+            digits = minor[:len(minor) - len(minor.lstrip('0123456789'))]
+            if name.startswith(head) and major.isdigit() and digits:
+                return '%s.%s' % (major, digits)
+    return None
+
+
+def _ask_one(pid, path):
+    # type: (int, str) -> Optional[str]
+    """Border: leave a request to write stacks to `path`; returns what went wrong."""
+    try:
+        code = "exec(compile(%r, '<script-runner>', 'exec'), {})\n" % (_STACKS_CODE % {'path': path})
+        write_atomically(path + '.py', code.encode('utf-8'))
+        sys.remote_exec(pid, path + '.py')  # type: ignore[attr-defined]
+    except Exception as error:
+        return 'sys.remote_exec failed: %s' % (error or type(error).__name__)
+    return None
 
 
 #: (where it is mounted, what /proc/self/cgroup calls it, file of the memory limit, file that counts kills): v2, v1
@@ -2956,6 +3051,7 @@ class Attempt(object):
         self._group = None  # type: Optional[_MemoryGroup]
         self._group_limit = ''
         self._oom_before = None  # type: Optional[Dict[str, int]]
+        self._hang_folder = None  # type: Optional[str]
         self._deadline = None  # type: Optional[float]     # when the time limit strikes
         self._kill_at = None  # type: Optional[float]
         self._first_kill = None  # type: Optional[float]
@@ -3125,7 +3221,10 @@ class Attempt(object):
         if self.monitor is not None:
             self.monitor.freeze(True)
         try:
-            self.artefacts['hang'] = describe_hang(self._tree())
+            if hasattr(sys, 'remote_exec'):
+                import tempfile
+                self._hang_folder = tempfile.mkdtemp(prefix='script-runner-')
+            self.artefacts['hang'] = describe_hang(self._tree(), folder=self._hang_folder)
         except Exception as error:
             self.warnings.append('what hung could not be found out: %r' % error)
         if self.monitor is not None:
@@ -3297,6 +3396,9 @@ class Attempt(object):
             if descriptor >= 0 and self._output_is_through():
                 os.close(descriptor)
         self._pump_wake = (-1, -1)
+        if self._hang_folder is not None:              # only now: while a process lives it may still look for its request
+            import shutil
+            shutil.rmtree(self._hang_folder, ignore_errors=True)
 
     # -- the steps in which the forms differ ----------------------------------------------------------
 
@@ -5359,16 +5461,23 @@ def _complete_record(record):
     for name in ('stdout_tail', 'stderr_tail', 'error_summary', 'error_frame', 'error_cause'):
         if full.get(name):
             full[name] = _stored_text(full[name], secrets)
+    full['artefacts'] = {name: _without_secrets(text, secrets) for name, text in (full.get('artefacts') or {}).items()}
     return full
+
+
+def _without_secrets(text, secrets=()):
+    # type: (str, Sequence[str]) -> str
+    """Return a text that can be stored: encodable, redacted, also of the given secrets."""
+    text = text.encode('utf-8', 'replace').decode('utf-8')
+    for secret in secrets:
+        text = text.replace(secret, _REDACTED)
+    return redact(text)
 
 
 def _stored_text(text, secrets=()):
     # type: (str, Sequence[str]) -> str
     """Return the end of a text as it is stored: redacted, at most _TAIL_BYTES long, cut at a line where one is near."""
-    text = text.encode('utf-8', 'replace').decode('utf-8')
-    for secret in secrets:
-        text = text.replace(secret, _REDACTED)
-    text = redact(text)
+    text = _without_secrets(text, secrets)
     if len(text) > _TAIL_BYTES:
         text = text[-_TAIL_BYTES:]
         at = text.find('\n')
