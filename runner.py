@@ -224,6 +224,8 @@ def parse_duration(text):
     (5400.0, 0.25, 2.0)
     """
     wrong = UsageError('%r: not a duration; write for example 90, 1.5s, 5m or 1h30m' % (text,))
+    if isinstance(text, (int, float)) and not isinstance(text, bool) and 0 <= text < float('inf'):
+        return float(text)                     # str() of a small or large one has an exponent
     rest = str(text).strip().lower()
     number, unit = _split_number(rest)
     seconds, allowed = 0.0, list(_DURATION_UNITS)
@@ -600,7 +602,17 @@ def _json_text(value):
     if not value:
         return None
     import json
-    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return _encodable(json.dumps(value, ensure_ascii=False, sort_keys=True))
+
+
+def _encodable(text):
+    # type: (str) -> str
+    """Return a text that UTF-8 can hold: bytes of an argument or a path that are none (surrogates, PEP 383) are escaped.
+
+    >>> print(_encodable('caf\\udce9'))
+    caf\\udce9
+    """
+    return text.encode('utf-8', 'backslashreplace').decode('utf-8')
 
 
 def _finite(value):
@@ -2254,6 +2266,7 @@ class ProcessMonitor(object):
 _MARK = 'SCRIPT_RUNNER_CORRELATION_ID'
 _CHUNK = 262144                  # bytes per read; 1 MiB reads were slower (they leave the cache)
 _PIPE_BYTES = 1048576            # asked of the kernel for each pipe, so that a slow moment of ours does not stop the script
+_LONGEST_WAIT = 3600.0           # seconds of one wait: beyond some 290 years (on Windows 49 days) the calls overflow
 _KILL_AGAIN = 0.05               # seconds between rounds of KILL while something is left
 _RESIGN_AFTER = 5.0              # seconds of KILL after which what cannot be killed (another user's, stuck in I/O) is left
 _SETTLE = 0.25                   # seconds that helpers of the script (a pipeline, a resource tracker) get to follow it
@@ -3122,7 +3135,7 @@ class Attempt(object):
             times.append(time.monotonic() + self._leftover_look)
             if not self._leftovers_told:
                 times.append(self._leftovers_due())
-        return max(0.0, min(times) - time.monotonic()) if times else None
+        return min(_LONGEST_WAIT, max(0.0, min(times) - time.monotonic())) if times else None
 
     _leftover_look = 60.0          # form: how often to look for leftovers when no event tells of their end
 
@@ -4296,8 +4309,8 @@ class RetryConfig(object):
         self.max_delay = _not_negative('max_delay', max_delay)
         self.multiplier = _not_negative('multiplier', multiplier)
         self.max_total_time = None if max_total_time is None else _not_negative('max_total_time', max_total_time)
-        self.retry_on = _check_reasons('retry_on', retry_on)
-        self.skip_on = _check_reasons('skip_on', skip_on)
+        self.retry_on = _check_reasons('retry_on ', retry_on)
+        self.skip_on = _check_reasons('skip_on ', skip_on)
 
     def get_delay(self, attempt):
         # type: (int) -> float
@@ -4357,9 +4370,9 @@ def _check_reasons(name, reasons):
     for reason in reasons:
         if isinstance(reason, int):
             if not -64 <= reason <= 255:
-                raise UsageError('%s %r: not an exit code; valid: 0 to 255, or minus a signal' % (name, reason))
+                raise UsageError('%s%r: not an exit code; valid: 0 to 255, or minus a signal' % (name, reason))
         elif reason not in CAUSES:
-            raise UsageError('%s %r: neither an exit code nor a cause%s; causes: %s' % (
+            raise UsageError('%s%r: neither an exit code nor a cause%s; causes: %s' % (
                 name, reason, suggest(str(reason), CAUSES), ', '.join(CAUSES)))
     return tuple(reasons)
 
@@ -5406,7 +5419,7 @@ def _canonical(script_path):
     """Return the one spelling of a script's path that history uses; modules keep their '-m name'."""
     if not script_path:
         return '<unknown>'
-    return script_path if script_path.startswith(('-m ', '<')) else os.path.realpath(script_path)
+    return _encodable(script_path if script_path.startswith(('-m ', '<')) else os.path.realpath(script_path))
 
 
 def _correlation_value(text):
@@ -5499,7 +5512,9 @@ def _store_run(connection, record, run_id=None):
         columns[name] = None if columns[name] is None else _parse_time(columns[name])
     columns['correlation'] = _correlation_value(record['correlation_id'])
     columns['script_id'] = _script_id(connection, record['script_path'])
-    columns['context_id'] = _context_id(connection, [record.get(name) for name in _CONTEXT_COLUMNS])
+    columns = {name: _encodable(value) if isinstance(value, str) else value for name, value in columns.items()}
+    facts = [record.get(name) for name in _CONTEXT_COLUMNS]
+    columns['context_id'] = _context_id(connection, [_encodable(fact) if isinstance(fact, str) else fact for fact in facts])
     if run_id is None:
         row = _first(connection, 'SELECT id FROM run WHERE correlation = ? AND attempt_number = ?',
                      (columns['correlation'], columns['attempt_number']))
@@ -5531,6 +5546,7 @@ def _store_samples(connection, run_id, rows):
 
 def _script_id(connection, path):
     # type: (Any, str) -> int
+    path = _encodable(path)
     row = _first(connection, 'SELECT id FROM script WHERE path = ?', (path,))
     return row[0] if row else connection.execute('INSERT INTO script (path) VALUES (?)', (path,)).lastrowid
 
@@ -8371,12 +8387,21 @@ class ScriptRunner(object):
         self.history_db = history_db
         self.enable_history = enable_history
         self.working_dir = working_dir
+        for argument in self.script_args:
+            _passable('argument', argument)
         self.env_vars = dict(env_vars or {})
+        for name, value in self.env_vars.items():
+            if not isinstance(name, str) or not name or '=' in name:
+                raise UsageError('environment variable %r: not a name; one has at least a letter, and no =' % (name,))
+            _passable('environment variable', name)
+            _passable('value of environment variable', value, name)
         self.stream_output = stream_output
         self.log_file = log_file
         self.module = module
         self.python = python
         self.labels = dict(labels or {})
+        if not isinstance(capture_bytes, int) or capture_bytes < 0:
+            raise UsageError('capture_bytes %r: must be a number of bytes, 0 or more' % (capture_bytes,))
         self.capture_bytes = capture_bytes
         self.limits = limits or Limits()
         self.detach_ok = detach_ok
@@ -8437,7 +8462,7 @@ class ScriptRunner(object):
                        status=result['status'], cause=result['cause'])
             if self._on_retry is not None:
                 self._on_retry(result, delay)
-            if self._pause.acquire(True, delay):            # stop() or kill() was called
+            if self._is_told_to_stop_within(delay):
                 return result
             number += 1
 
@@ -8475,12 +8500,23 @@ class ScriptRunner(object):
             self._attempt = None
         return self._conclude(attempt, recorder)
 
+    def _is_told_to_stop_within(self, delay):
+        # type: (float) -> bool
+        """Wait so many seconds; True when stop() or kill() was called in the meantime."""
+        until = time.monotonic() + delay
+        while True:
+            left = until - time.monotonic()
+            if self._pause.acquire(True, max(0.0, min(left, _LONGEST_WAIT))):
+                return True
+            if left <= _LONGEST_WAIT:
+                return False
+
     def _guarded(self, what, call, argument):
         # type: (str, Callable[[Any], None], Any) -> None
         """Border: a hook of the user's may do what it likes to itself."""
         try:
             call(argument)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._warnings.append('%s failed: %r' % (what, error))
 
     def stop(self):
@@ -8554,7 +8590,7 @@ class ScriptRunner(object):
         plan.limits, plan.detach_ok, plan.hang_stack = self.limits, self.detach_ok, self.hang_stack
         if self.hang_stack:
             plan.env['PYTHONFAULTHANDLER'] = '1'
-        plan.interval = _positive('monitor_interval', self.monitor_interval)
+        plan.interval = min(_LONGEST_WAIT, _positive('monitor_interval', self.monitor_interval))
         plan.capture_bytes = self.capture_bytes
         plan.correlation_id, plan.attempt_number = correlation_id, number
         return plan
@@ -8724,6 +8760,18 @@ def _end_lost(run_id, correlation_id, tell):
         send_signal(pid, start, _SIGKILL)
     if left:
         tell('ended %d process%s of run %d, whose runner was killed' % (len(left), '' if len(left) == 1 else 'es', run_id))
+
+
+def _passable(what, text, shown=None):
+    # type: (str, Any, Any) -> None
+    """Refuse what the kernel cannot hand to a program: what is no text, a NUL, a character that the encoding lacks."""
+    try:
+        raw = os.fsencode(text)
+    except (TypeError, UnicodeEncodeError) as error:
+        raise UsageError('%s %r: cannot be passed to a program: %s' % (
+            what, shown or text, getattr(error, 'reason', 'it is no text')))
+    if b'\0' in raw:
+        raise UsageError('%s %r: cannot be passed to a program: it holds a NUL' % (what, shown or text))
 
 
 def _positive(name, value):
@@ -9602,7 +9650,7 @@ def _variables_for_script(options):
     variables = {}  # type: Dict[str, str]
     for path in options.get('env_file', ()):
         try:
-            with open(path, encoding='utf-8') as file:
+            with open(path, encoding='utf-8-sig') as file:         # editors of Windows begin a file with a mark
                 text = file.read()
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError('%s: cannot be read: %s' % (path, error))
