@@ -8554,7 +8554,7 @@ class ScriptRunner(object):
     def _describe_plan(self, plan):
         # type: (LaunchPlan) -> Dict[str, Any]
         return {'command': redact_arguments(plan.argv), 'executable': plan.executable, 'script_path': plan.script_path,
-                'working_dir': plan.cwd or os.getcwd(), 'environment': sorted(self.env_vars), 'timeout': plan.timeout,
+                'working_dir': plan.cwd or _current_folder(), 'environment': sorted(self.env_vars), 'timeout': plan.timeout,
                 'grace': plan.grace, 'monitor_interval': plan.interval, 'labels': self.labels, 'lock': self.lock,
                 'limits': {name: getattr(self.limits, name) for name in Limits.__slots__},
                 'history_db': os.path.abspath(self.history_db or default_history_path()) if self.enable_history else None}
@@ -8621,7 +8621,11 @@ class ScriptRunner(object):
         recorder = _Recorder(manager, lambda: _first_record(attempt.plan, labels, attempt.pid, attempt.started_wall), series,
                              lambda run_id, correlation: _end_lost(run_id, correlation, attempt.warnings.append),
                              self.detach_ok)
-        recorder.start()
+        try:
+            recorder.start()
+        except Exception as error:               # border: no thread to be had, for one; the script runs already
+            attempt.warnings.append('history not written: %r' % error)
+            return None
         return recorder
 
     def _record_launch_error(self, correlation_id, error):
@@ -8642,10 +8646,14 @@ class ScriptRunner(object):
 
     def _finish_record(self, recorder, attempt, final):
         # type: (Optional[_Recorder], Attempt, Dict[str, Any]) -> None
-        if recorder is not None:
+        if recorder is None:
+            return
+        try:
             problem = recorder.finish(final)
-            if problem is not None:
-                attempt.warnings.append(problem)
+        except Exception as error:               # border: the script's status comes back without a record too
+            problem = 'history not written, and the record of this run is lost (%r)' % error
+        if problem is not None:
+            attempt.warnings.append(problem)
 
     def _conclude(self, attempt, recorder):
         # type: (Attempt, Optional[_Recorder]) -> Dict[str, Any]
@@ -8795,12 +8803,21 @@ def _stream_writer(stream):
     return write
 
 
+def _current_folder():
+    # type: () -> Optional[str]
+    """Return the current folder, None where it was removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
+
+
 def _first_record(plan, labels, pid, started):
     # type: (LaunchPlan, Dict[str, str], Optional[int], float) -> Dict[str, Any]
     """Return what is known of a run when it starts."""
-    folder = plan.cwd or os.getcwd()
-    is_file = os.path.isabs(plan.script_path)
-    commit, branch = find_git(os.path.dirname(plan.script_path) if is_file else folder)
+    folder = plan.cwd or _current_folder()
+    checkout = os.path.dirname(plan.script_path) if os.path.isabs(plan.script_path) else folder
+    commit, branch = find_git(checkout) if checkout else (None, None)
     return {'script_path': plan.script_path, 'script_args': plan.script_args, 'labels': labels, 'pid': pid,
             'correlation_id': plan.correlation_id, 'git_commit': commit, 'git_branch': branch, 'working_dir': folder,
             'python_version': plan.python_version,
@@ -8836,7 +8853,7 @@ def _final_record(attempt, analysis=None):
     out, err = (tail.content[-_TAIL_BYTES * 2:].decode('utf-8', 'replace') for tail in attempt.tails)
     record = {'status': status, 'cause': attempt.cause, 'evidence': attempt.evidence, 'warnings': attempt.warnings,
               'artefacts': attempt.artefacts,
-              'metrics': measure(attempt), 'stdout_tail': out, 'stderr_tail': err, 'error_summary': None}
+              'metrics': _measure_safely(attempt), 'stdout_tail': out, 'stderr_tail': err, 'error_summary': None}
     if status != 'success':
         record['error_summary'] = summarize_error(out if attempt.is_one_stream else err)
         record.update(_explain_failure(analysis))
@@ -8917,6 +8934,18 @@ def measure(attempt):
     if attempt.is_one_stream:
         metrics.update(stderr_lines=None, stderr_bytes=None)
     return metrics
+
+
+def _measure_safely(attempt):
+    # type: (Attempt) -> Dict[str, Any]
+    """Border: numbers that cannot be had cost the numbers, not the script's status."""
+    try:
+        return measure(attempt)
+    except Exception as error:
+        attempt.warnings.append('not measured: %r' % error)
+        return dict(dict.fromkeys(METRICS), start_time=format_time(attempt.started_wall), exit_code=attempt.returncode,
+                    execution_time_seconds=attempt.duration, success=attempt.status == 'success',
+                    attempt_number=attempt.plan.attempt_number, timed_out=attempt.cause in ('timeout', 'idle_timeout'))
 
 
 def _system_state():

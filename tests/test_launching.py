@@ -706,6 +706,10 @@ def test_a_group_without_a_memory_controller_is_left(tmp_path):
     ('sampler', 'runner.ProcSampler.sample = fail'),
     ('sampler at its start', 'runner.ProcSampler.__init__ = fail'),
     ('history thread', 'runner._Recorder._work = fail'),
+    ('history thread at its start', 'runner._Recorder.start = fail'),
+    ('record', 'runner._complete_record = fail'),
+    ('place of the run', 'runner.find_git = fail'),
+    ('measuring', 'runner.measure = fail'),
     ('limits', 'runner._Warden.look = fail'),
     ('counting', 'runner.Tail.add = fail'),
     ('pump thread', 'runner._Pump._carry = fail'),
@@ -725,6 +729,18 @@ def test_a_part_that_fails_harms_neither_bytes_nor_status(place, what, fault):
     with open(os.path.join(place.folder, 'r.json')) as file:
         result = json.load(file)
     assert result['success'] and 'planted' in ' '.join(result['warnings']), result['warnings']
+
+
+@own_process_only
+def test_a_folder_that_was_removed_harms_nobody(place):
+    """A script may be started from a folder that is gone: its status and output come back as bare."""
+    gone = os.path.join(place.folder, 'gone')
+    os.mkdir(gone)
+    path = place.write('job.py', 'print("ran"); raise SystemExit(6)')
+    finished = place.run(path, cwd=gone, preexec_fn=lambda: os.rmdir(gone))
+    assert (finished.status, finished.out) == (6, b'ran\n'), finished
+    row, = place.rows()
+    assert (row['exit_code'], row['working_dir'], row['script_path']) == (6, None, os.path.realpath(path))
 
 
 @own_process_only
