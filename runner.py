@@ -5916,7 +5916,7 @@ class RetentionPolicy(object):
         cutoff = _days_ago(self.max_age_days)
         for run_id, _, started in rows:
             if started < cutoff:
-                reasons[run_id] = 'older than %g days' % self.max_age_days
+                reasons[run_id] = 'older than ' + _age_text(self.max_age_days)
 
     def _by_size(self, history, ids, reasons):
         # type: (HistoryManager, Sequence[int], Dict[int, str]) -> None
@@ -5982,6 +5982,18 @@ _SQL_WEIGHTS = """SELECT id, 300 + coalesce(length(stdout_tail), 0) + coalesce(l
     + coalesce(length(error_summary), 0) + 60 * (SELECT count(*) FROM samples WHERE execution_id = run.id)
     + 30 * (SELECT count(*) FROM custom_metric WHERE run_id = run.id)
     + coalesce((SELECT sum(length(content)) FROM artefacts WHERE execution_id = run.id), 0) FROM run"""
+
+
+def _age_text(days):
+    # type: (float) -> str
+    """Write an age for a person.
+
+    >>> _age_text(90.0), _age_text(1), _age_text(1.5)
+    ('90 days', '1 day', '1d 12h')
+    """
+    if days != int(days) or not days:
+        return format_duration(days * 86400.0)
+    return '%d day%s' % (days, '' if days == 1 else 's')
 
 
 def _days_ago(days):
