@@ -19,7 +19,7 @@ Contents, in the order of dependence (a section uses only those named in tests/t
      6. Retrying        RetryConfig: whether and when a failed run is tried again
      7. Remembering     HistoryManager over a pool of SQLite connections; schema, spool, recorder
      8. Trends          TrendAnalyzer and its kin: lists of numbers in, verdicts out; no database inside
-     9. Logs            StructuredLogger: events as JSON lines
+     9. Logs            StructuredLogger: events as JSON lines; LogAnalyzer: what went wrong, and its name
     13. ScriptRunner    the pipeline of one run: launch, watch, remember
     15. Reports         results as text, tables and JSON
     16. Command line    the only place that prints and exits
@@ -54,7 +54,7 @@ __all__ = [
     'Limits', 'RetryStrategy', 'RetryConfig',
     'default_history_path', 'HistoryManager', 'SUMMARY_FIELDS', 'RetentionPlan', 'RetentionPolicy',
     'TrendAnalyzer', 'BaselineCalculator', 'MLAnomalyDetector', 'MetricsCorrelationAnalyzer', 'ResourceForecaster',
-    'StructuredLogger', 'ExecutionHook', 'ScriptRunner', 'stop_run',
+    'StructuredLogger', 'LogPattern', 'LogAnalyzer', 'ExecutionHook', 'ScriptRunner', 'stop_run',
     'main',
 ]
 
@@ -224,6 +224,8 @@ def parse_duration(text):
     (5400.0, 0.25, 2.0)
     """
     wrong = UsageError('%r: not a duration; write for example 90, 1.5s, 5m or 1h30m' % (text,))
+    if isinstance(text, (int, float)) and not isinstance(text, bool) and 0 <= text < float('inf'):
+        return float(text)                     # str() of a small or large one has an exponent
     rest = str(text).strip().lower()
     number, unit = _split_number(rest)
     seconds, allowed = 0.0, list(_DURATION_UNITS)
@@ -600,7 +602,17 @@ def _json_text(value):
     if not value:
         return None
     import json
-    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return _encodable(json.dumps(value, ensure_ascii=False, sort_keys=True))
+
+
+def _encodable(text):
+    # type: (str) -> str
+    """Return a text that UTF-8 can hold: bytes of an argument or a path that are none (surrogates, PEP 383) are escaped.
+
+    >>> print(_encodable('caf\\udce9'))
+    caf\\udce9
+    """
+    return text.encode('utf-8', 'backslashreplace').decode('utf-8')
 
 
 def _finite(value):
@@ -1352,8 +1364,6 @@ class _ConditionParser(object):
         prefix, _, rest = token.value.partition('.')
         if token.value in _TEXT_NAMES or (prefix == 'label' and rest):
             return 'text', None
-        if token.value in self.extra_names:
-            return 'number', None
         if prefix in ('baseline', 'previous') and rest:
             kind, unit = self._look_up_metric(token, rest)
             if prefix == 'baseline' and kind == 'time':
@@ -2254,6 +2264,7 @@ class ProcessMonitor(object):
 _MARK = 'SCRIPT_RUNNER_CORRELATION_ID'
 _CHUNK = 262144                  # bytes per read; 1 MiB reads were slower (they leave the cache)
 _PIPE_BYTES = 1048576            # asked of the kernel for each pipe, so that a slow moment of ours does not stop the script
+_LONGEST_WAIT = 3600.0           # seconds of one wait: beyond some 290 years (on Windows 49 days) the calls overflow
 _KILL_AGAIN = 0.05               # seconds between rounds of KILL while something is left
 _RESIGN_AFTER = 5.0              # seconds of KILL after which what cannot be killed (another user's, stuck in I/O) is left
 _SETTLE = 0.25                   # seconds that helpers of the script (a pipeline, a resource tracker) get to follow it
@@ -2663,18 +2674,22 @@ class Usage(object):
             self.written_mb = (self.written_mb or 0.0) + io[1]
 
 
-def describe_hang(processes, patience=5.0):
-    # type: (Sequence[Tuple[int, int]], float) -> str
+def describe_hang(processes, patience=5.0, folder=None):
+    # type: (Sequence[Tuple[int, int]], float, Optional[str]) -> str
     """Say what every thread of some processes is doing: state, where in the kernel it waits, which system call (proc(5)).
 
-    Where py-spy is installed, Python processes are asked for their stacks too, without being stopped; that takes at most
-    `patience` seconds in all.
+    Python processes are asked for their stacks too, without being stopped: by py-spy where it is installed, else on
+    Python 3.14 and later by sys.remote_exec, which needs a private `folder` that stays until the processes are gone. All of it
+    takes at most `patience` seconds.
     """
     lines, deadline = [], time.monotonic() + patience
     dumper = _find_in_path('py-spy')
-    for pid, _ in processes[:200]:
-        command = _proc_text(pid, 'cmdline').replace('\0', ' ').strip() or _proc_text(pid, 'comm')
-        lines.append('process %d: %s' % (pid, redact(command)))
+    processes = processes[:200]
+    commands = {pid: _proc_text(pid, 'cmdline').replace('\0', ' ').strip() or _proc_text(pid, 'comm') for pid, _ in processes}
+    pythons = [process for process in processes if _is_python(commands[process[0]])]
+    stacks = {} if dumper else _ask_for_stacks(pythons, folder, deadline)  # type: Dict[int, List[str]]
+    for pid, start in processes:
+        lines.append('process %d: %s' % (pid, commands[pid]))
         try:
             threads = sorted(map(int, os.listdir('/proc/%d/task' % pid)))
         except OSError:
@@ -2684,10 +2699,14 @@ def describe_hang(processes, patience=5.0):
             lines.append('  thread %d (%s): %s, waits in %s, system call %s' % (
                 thread, _proc_text(pid, 'task/%d/comm' % thread), state, _proc_text(pid, 'task/%d/wchan' % thread) or '-',
                 _proc_text(pid, 'task/%d/syscall' % thread).split(' ')[0] or '?'))
-        program = command.split(' ')[0].rsplit('/', 1)[-1]
-        if dumper and program.startswith('python'):
-            lines += ['  ' + line for line in _dump_stacks(dumper, pid, deadline)]
-    return '\n'.join(lines) + '\n'
+        if (pid, start) in pythons:
+            lines += ['  ' + line for line in (_dump_stacks(dumper, pid, deadline) if dumper else stacks[pid])]
+    return redact('\n'.join(lines)) + '\n'
+
+
+def _is_python(command):
+    # type: (str) -> bool
+    return command.split(' ')[0].rsplit('/', 1)[-1].startswith('python')
 
 
 def _proc_text(pid, name):
@@ -2713,6 +2732,93 @@ def _dump_stacks(dumper, pid, deadline):
         process.kill()
         process.communicate()
         return ['(py-spy did not answer in time)']
+
+
+#: What a Python process runs for us: its stacks go into a file, which has its name when it is complete. It is run in the
+#: process's own __main__ (sys.remote_exec), so it sets no name there; whatever fails stays inside.
+_STACKS_CODE = """try:
+    import faulthandler, os
+    with open(%(path)r + '.part', 'w') as file:
+        faulthandler.dump_traceback(file, all_threads=True)
+    os.rename(%(path)r + '.part', %(path)r)
+except Exception:
+    pass
+"""
+_ANSWER_WITHIN = 1.0             # seconds: a main thread that waits in the kernel answers only when it wakes, often never
+_STACKS_BYTES = 262144           # of one process's answer
+
+
+def _ask_for_stacks(processes, folder, deadline):
+    # type: (Sequence[Tuple[int, int]], Optional[str], float) -> Dict[int, List[str]]
+    """Return by pid the stacks that Python processes wrote when asked by sys.remote_exec (PEP 768), or why there are none.
+
+    All are asked before the first is waited for. The requests stay in `folder`: a process that comes to them late, and finds
+    its file gone, would complain on its stderr.
+    """
+    found, asked = {}, {}  # type: Dict[int, List[str]], Dict[int, str]
+    for pid, start in processes:
+        why_not = _why_not_asked(pid, start, folder, deadline)
+        if why_not is None:
+            asked[pid] = os.path.join(folder or '', 'stacks-%d' % pid)
+            why_not = _ask_one(pid, asked[pid])
+        found[pid] = ['(no Python stack: %s)' % (why_not or 'its main thread did not come to it in time')]
+        if why_not is not None:
+            asked.pop(pid, None)
+    deadline = min(deadline, time.monotonic() + _ANSWER_WITHIN)
+    while asked:
+        for pid, path in list(asked.items()):
+            if os.path.exists(path):
+                del asked[pid]
+                with open(path, 'rb') as file:
+                    text = file.read(_STACKS_BYTES).decode('utf-8', 'replace')
+                found[pid] = [line for line in text.splitlines() if '<script-runner>' not in line and str(folder) not in line]
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(0.01)
+    return found
+
+
+def _why_not_asked(pid, start, folder, deadline):
+    # type: (int, int, Optional[str], float) -> Optional[str]
+    """Say why sys.remote_exec is not tried on a process, None: it may be. Its memory is written to, so nothing is guessed."""
+    if folder is None or not hasattr(sys, 'remote_exec'):
+        return 'py-spy is not installed'
+    version = _python_version_of(pid)
+    if version != '%d.%d' % sys.version_info[:2]:
+        return 'it runs Python %s, and only %d.%d can be asked from here' % ((version or '?',) + sys.version_info[:2])
+    if process_start(pid) != start:
+        return 'it has ended'
+    return 'no time was left' if time.monotonic() >= deadline else None
+
+
+def _python_version_of(pid):
+    # type: (int) -> Optional[str]
+    """Return '3.14' for a process that has python3.14 or libpython3.14.so mapped (proc(5), maps), else None."""
+    try:
+        with open('/proc/%d/maps' % pid, 'rb') as file:
+            lines = file.read(1 << 22).splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        name = os.fsdecode(line.rpartition(b'/')[2])
+        for head in ('libpython', 'python'):
+            major, _, minor = name[len(head):].partition('.')
+            digits = minor[:len(minor) - len(minor.lstrip('0123456789'))]
+            if name.startswith(head) and major.isdigit() and digits:
+                return '%s.%s' % (major, digits)
+    return None
+
+
+def _ask_one(pid, path):
+    # type: (int, str) -> Optional[str]
+    """Border: leave a request to write stacks to `path`; returns what went wrong."""
+    try:
+        code = "exec(compile(%r, '<script-runner>', 'exec'), {})\n" % (_STACKS_CODE % {'path': path})
+        write_atomically(path + '.py', code.encode('utf-8'))
+        sys.remote_exec(pid, path + '.py')  # type: ignore[attr-defined]
+    except Exception as error:
+        return 'sys.remote_exec failed: %s' % (error or type(error).__name__)
+    return None
 
 
 #: (where it is mounted, what /proc/self/cgroup calls it, file of the memory limit, file that counts kills): v2, v1
@@ -2956,6 +3062,7 @@ class Attempt(object):
         self._group = None  # type: Optional[_MemoryGroup]
         self._group_limit = ''
         self._oom_before = None  # type: Optional[Dict[str, int]]
+        self._hang_folder = None  # type: Optional[str]
         self._deadline = None  # type: Optional[float]     # when the time limit strikes
         self._kill_at = None  # type: Optional[float]
         self._first_kill = None  # type: Optional[float]
@@ -3026,7 +3133,7 @@ class Attempt(object):
             times.append(time.monotonic() + self._leftover_look)
             if not self._leftovers_told:
                 times.append(self._leftovers_due())
-        return max(0.0, min(times) - time.monotonic()) if times else None
+        return min(_LONGEST_WAIT, max(0.0, min(times) - time.monotonic())) if times else None
 
     _leftover_look = 60.0          # form: how often to look for leftovers when no event tells of their end
 
@@ -3125,7 +3232,10 @@ class Attempt(object):
         if self.monitor is not None:
             self.monitor.freeze(True)
         try:
-            self.artefacts['hang'] = describe_hang(self._tree())
+            if hasattr(sys, 'remote_exec'):
+                import tempfile
+                self._hang_folder = tempfile.mkdtemp(prefix='script-runner-')
+            self.artefacts['hang'] = describe_hang(self._tree(), folder=self._hang_folder)
         except Exception as error:
             self.warnings.append('what hung could not be found out: %r' % error)
         if self.monitor is not None:
@@ -3297,6 +3407,9 @@ class Attempt(object):
             if descriptor >= 0 and self._output_is_through():
                 os.close(descriptor)
         self._pump_wake = (-1, -1)
+        if self._hang_folder is not None:              # only now: while a process lives it may still look for its request
+            import shutil
+            shutil.rmtree(self._hang_folder, ignore_errors=True)
 
     # -- the steps in which the forms differ ----------------------------------------------------------
 
@@ -4194,8 +4307,8 @@ class RetryConfig(object):
         self.max_delay = _not_negative('max_delay', max_delay)
         self.multiplier = _not_negative('multiplier', multiplier)
         self.max_total_time = None if max_total_time is None else _not_negative('max_total_time', max_total_time)
-        self.retry_on = _check_reasons('retry_on', retry_on)
-        self.skip_on = _check_reasons('skip_on', skip_on)
+        self.retry_on = _check_reasons('retry_on ', retry_on)
+        self.skip_on = _check_reasons('skip_on ', skip_on)
 
     def get_delay(self, attempt):
         # type: (int) -> float
@@ -4255,9 +4368,9 @@ def _check_reasons(name, reasons):
     for reason in reasons:
         if isinstance(reason, int):
             if not -64 <= reason <= 255:
-                raise UsageError('%s %r: not an exit code; valid: 0 to 255, or minus a signal' % (name, reason))
+                raise UsageError('%s%r: not an exit code; valid: 0 to 255, or minus a signal' % (name, reason))
         elif reason not in CAUSES:
-            raise UsageError('%s %r: neither an exit code nor a cause%s; causes: %s' % (
+            raise UsageError('%s%r: neither an exit code nor a cause%s; causes: %s' % (
                 name, reason, suggest(str(reason), CAUSES), ', '.join(CAUSES)))
     return tuple(reasons)
 
@@ -4348,6 +4461,13 @@ CREATE TABLE baseline (
     metrics TEXT NOT NULL
 );
 """,
+    """
+ALTER TABLE run ADD COLUMN error_kind TEXT;
+ALTER TABLE run ADD COLUMN error_fingerprint TEXT;
+ALTER TABLE run ADD COLUMN error_frame TEXT;
+ALTER TABLE run ADD COLUMN error_cause TEXT;
+CREATE INDEX run_by_error ON run (error_fingerprint, start_time) WHERE error_fingerprint IS NOT NULL;
+""",
     # `change` says in which order things came to be, for whoever follows live: writers take turns, so a greater revision
     # was committed later. It is a log of bounded length. `identity` tells this file from any that takes its place.
     # The indexes hold what lists and overviews ask for, so that these need not read the rows, which carry output.
@@ -4419,7 +4539,8 @@ def _view_statements():
         "coalesce(script_args, '[]') AS script_args, %s AS start_time, %s AS end_time, execution_time_seconds, exit_code, "
         "%s AS success, status, cause, attempt_number, %s AS correlation_id, hostname, username, pid, git_commit, "
         "git_branch, python_version, platform, coalesce(labels, '{}') AS labels, stdout_tail, stderr_tail, evidence, "
-        "error_summary, coalesce(warnings, '[]') AS warnings, working_dir, timed_out, coalesce(limits, '{}') AS limits "
+        "error_summary, error_kind, error_fingerprint, error_frame, error_cause, coalesce(warnings, '[]') AS warnings, "
+        "working_dir, timed_out, coalesce(limits, '{}') AS limits "
         "FROM run JOIN script ON script.id = script_id JOIN context ON context.id = context_id"
         % (_metric_expression(METRICS['start_time']), _metric_expression(METRICS['end_time']),
            _metric_expression(METRICS['success']), correlation))
@@ -4828,8 +4949,7 @@ class HistoryManager(object):
             these = "id IN (%s) AND status <> 'running'" % ', '.join('?' * len(some))
             with _Writing(self) as connection:
                 if archive is not None:
-                    for runs in _read_runs(connection, 'WHERE %s ORDER BY start_time, id' % these, some, True, True):
-                        archive.append(runs)
+                    _read_runs(archive.append, connection, 'WHERE %s ORDER BY start_time, id' % these, some, True, True)
                 connection.execute('DELETE FROM run WHERE ' + these, some)
             if on_progress is not None:
                 on_progress(first + len(some))
@@ -4998,6 +5118,19 @@ class HistoryManager(object):
         """Return the texts that are kept with a run by name; 'hang' says what every thread did when a time limit struck."""
         return dict(self._read('SELECT name, content FROM artefacts WHERE execution_id = ? ORDER BY name', (run_id,)))
 
+    def get_error_history(self, fingerprint, script_path=None):
+        # type: (str, Optional[str]) -> Dict[str, Any]
+        """Return {'count', 'first_time', 'run_ids'} of the runs that failed with this fingerprint.
+
+        `first_time` is ISO text, None for never; `run_ids` holds the ten newest, newest first. Each attempt counts.
+        """
+        where, values = self._selection(script_path, None)
+        where, values = 'error_fingerprint = ? AND ' + where, [fingerprint] + values
+        count, first = self._read('SELECT count(*), min(start_time) FROM run WHERE ' + where, values)[0]
+        newest = self._read('SELECT id FROM run WHERE %s ORDER BY start_time DESC, id DESC LIMIT 10' % where, values)
+        return {'count': count, 'first_time': None if first is None else _format_micros(first),
+                'run_ids': [row[0] for row in newest]}
+
     def get_metrics_for_script(self, script_path, metric_name, days=30):
         # type: (str, str, Optional[float]) -> List[Tuple[str, Any]]
         """Return [(start time as ISO text, value)] of one metric of a script, oldest first; runs without it are left out."""
@@ -5035,14 +5168,14 @@ class HistoryManager(object):
             values += [moment[0][0], moment[0][0], before_id]
         value, more = self._value_expression(metric_name)
         rows = self._read(
-            'SELECT id, start_time, value, (SELECT git_commit FROM context WHERE context.id = context_id), status FROM '
-            '(SELECT id, start_time, context_id, status, %s AS value FROM run WHERE %s AND value IS NOT NULL '
-            'ORDER BY start_time DESC, id DESC LIMIT ?)' % (value, clause), more + values + [-1 if limit is None else limit])
-        rows.reverse()
-        times = [row[1] for row in rows]
-        if METRICS.get(metric_name) is not None and METRICS[metric_name].unit == 'UTC':
-            return [(row[0], when, _format_micros(row[2]), row[3], row[4]) for when, row in zip(_format_many_micros(times), rows)]
-        return [(row[0], when, row[2], row[3], row[4]) for when, row in zip(_format_many_micros(times), rows)]
+            'SELECT id, start_time, %s AS value, context_id, status FROM run WHERE %s AND value IS NOT NULL '
+            'ORDER BY start_time DESC, id DESC LIMIT ?' % (value, clause), more + values + [-1 if limit is None else limit])[::-1]
+        commits = dict(self._read('SELECT id, git_commit FROM context'))
+        numbers = [row[2] for row in rows]
+        if metric_name in METRICS and METRICS[metric_name].unit == 'UTC':
+            numbers = _format_many_micros(numbers)
+        return [(row[0], when, number, commits.get(row[3]), row[4])
+                for row, when, number in zip(rows, _format_many_micros(row[1] for row in rows), numbers)]
 
     def get_metric_buckets(self, script_path, metric_name, bucket_seconds, days=None, where=None):
         # type: (Optional[str], str, float, Optional[float], Any) -> List[Dict[str, Any]]
@@ -5111,6 +5244,8 @@ class HistoryManager(object):
         HistoryError, and OSError for the target.
         """
         writer = _export_writer(format or _format_of(target))
+        if isinstance(target, str) and os.path.realpath(target) == os.path.realpath(self.db_path):
+            raise UsageError('%s: is the history itself; name another file' % target)
         clause, values = self._selection(script_path, days, where)
         if isinstance(target, str):
             with AtomicFile(target) as file:
@@ -5120,6 +5255,15 @@ class HistoryManager(object):
     def _export_into(self, writer, file, clause, values, samples, on_progress):
         # type: (Any, Any, str, Sequence[Any], bool, Optional[Callable[[int], Any]]) -> int
         count = 0
+
+        def take(runs):
+            # type: (Sequence[Dict[str, Any]]) -> None
+            nonlocal count
+            writer.write(runs)
+            count += len(runs)
+            if on_progress is not None:
+                on_progress(count)
+
         with self.get_connection() as connection:
             try:
                 connection.execute('BEGIN')                        # all of it from one moment
@@ -5127,11 +5271,7 @@ class HistoryManager(object):
                     'SELECT DISTINCT name FROM custom_metric WHERE run_id IN (SELECT id FROM run WHERE %s) ORDER BY name'
                     % clause, values)]
                 writer.begin(file, custom, samples)
-                for runs in _read_runs(connection, 'WHERE %s ORDER BY start_time, id' % clause, values, samples):
-                    writer.write(runs)
-                    count += len(runs)
-                    if on_progress is not None:
-                        on_progress(count)
+                _read_runs(take, connection, 'WHERE %s ORDER BY start_time, id' % clause, values, samples)
                 writer.end()
             except _sqlite().Error as error:
                 raise _history_error(self.db_path, error)
@@ -5378,7 +5518,9 @@ class HistoryManager(object):
         """Return dicts of the runs that `clause` selects from table run, in its order."""
         with self.get_connection() as connection:
             try:
-                return [run for runs in _read_runs(connection, clause, values) for run in runs]
+                runs = []  # type: List[Dict[str, Any]]
+                _read_runs(runs.extend, connection, clause, values)
+                return runs
             except _sqlite().Error as error:
                 raise _history_error(self.db_path, error)
 
@@ -5414,14 +5556,17 @@ def _label_in_json(labels, key):
     return None if value is None else str(value)
 
 
-def _read_runs(connection, clause, values, samples=False, artefacts=False):
-    # type: (Any, str, Sequence[Any], bool, bool) -> Iterable[List[Dict[str, Any]]]
-    """Yield the runs that `clause` selects from table run, in its order, as lists of up to 500 dicts."""
+def _read_runs(take, connection, clause, values, samples=False, artefacts=False):
+    # type: (Callable[[List[Dict[str, Any]]], Any], Any, str, Sequence[Any], bool, bool) -> None
+    """Call `take` with the runs that `clause` selects from table run, in its order, some dicts at a time.
+
+    No generator: one that is left half way keeps its SELECT open where finalizers are late (PyPy).
+    """
     stored = [m.name for m in METRICS.values() if m.column]
     cursor = connection.execute('SELECT id, %s FROM run %s' % (', '.join(stored), clause), values)
     try:
         while True:
-            picked = cursor.fetchmany(500)
+            picked = cursor.fetchmany(50 if samples else 500)      # a run may have 1,200 samples
             if not picked:
                 return
             ids = [row[0] for row in picked]
@@ -5439,7 +5584,7 @@ def _read_runs(connection, clause, values, samples=False, artefacts=False):
                 kept = _grouped(_rows_of(connection, 'artefacts', 'execution_id', ids))
                 for run in runs:
                     run['artefacts'] = dict(kept.get(run['id'], ()))
-            yield runs
+            take(runs)
     finally:
         cursor.close()
 
@@ -5451,9 +5596,9 @@ def _rows_of(connection, table, column, ids, order=''):
 
 
 def _grouped(rows):
-    # type: (Iterable[Sequence[Any]]) -> Dict[int, List[Sequence[Any]]]
+    # type: (Iterable[Sequence[Any]]) -> Dict[int, List[Any]]
     """Return {first column: [the others of its rows]}."""
-    groups = {}  # type: Dict[int, List[Sequence[Any]]]
+    groups = {}  # type: Dict[int, List[Any]]
     for row in rows:
         groups.setdefault(row[0], []).append(row[1:])
     return groups
@@ -5556,7 +5701,7 @@ def _canonical(script_path):
     """Return the one spelling of a script's path that history uses; modules keep their '-m name'."""
     if not script_path:
         return '<unknown>'
-    return script_path if script_path.startswith(('-m ', '<')) else os.path.realpath(script_path)
+    return _encodable(script_path if script_path.startswith(('-m ', '<')) else os.path.realpath(script_path))
 
 
 def _correlation_value(text):
@@ -5578,7 +5723,7 @@ def _correlation_text(value):
 
 # What a record may hold beside its metrics; the first group is columns of `run`, the second of `context`.
 _RUN_COLUMNS = ('status', 'cause', 'evidence', 'pid', 'runner', 'script_args', 'labels', 'warnings', 'error_summary',
-                'stdout_tail', 'stderr_tail', 'limits')
+                'error_kind', 'error_fingerprint', 'error_frame', 'error_cause', 'stdout_tail', 'stderr_tail', 'limits')
 _CONTEXT_COLUMNS = ('hostname', 'username', 'platform', 'python_version', 'git_commit', 'git_branch', 'working_dir')
 _RECORD_FIELDS = frozenset(_RUN_COLUMNS + _CONTEXT_COLUMNS + (
     'script_path', 'metrics', 'correlation_id', 'attempt_number', 'start_time', 'end_time', 'execution_time_seconds',
@@ -5608,19 +5753,26 @@ def _complete_record(record):
     secrets = secret_values(arguments)
     full['script_args'] = redact_arguments(arguments)
     full['labels'] = {key: redact(str(value)) for key, value in (full.get('labels') or {}).items()}
-    for name in ('stdout_tail', 'stderr_tail', 'error_summary'):
+    for name in ('stdout_tail', 'stderr_tail', 'error_summary', 'error_frame', 'error_cause'):
         if full.get(name):
             full[name] = _stored_text(full[name], secrets)
+    full['artefacts'] = {name: _without_secrets(text, secrets) for name, text in (full.get('artefacts') or {}).items()}
     return full
+
+
+def _without_secrets(text, secrets=()):
+    # type: (str, Sequence[str]) -> str
+    """Return a text that can be stored: encodable, redacted, also of the given secrets."""
+    text = text.encode('utf-8', 'replace').decode('utf-8')
+    for secret in secrets:
+        text = text.replace(secret, _REDACTED)
+    return redact(text)
 
 
 def _stored_text(text, secrets=()):
     # type: (str, Sequence[str]) -> str
     """Return the end of a text as it is stored: redacted, at most _TAIL_BYTES long, cut at a line where one is near."""
-    text = text.encode('utf-8', 'replace').decode('utf-8')
-    for secret in secrets:
-        text = text.replace(secret, _REDACTED)
-    text = redact(text)
+    text = _without_secrets(text, secrets)
     if len(text) > _TAIL_BYTES:
         text = text[-_TAIL_BYTES:]
         at = text.find('\n')
@@ -5642,7 +5794,9 @@ def _store_run(connection, record, run_id=None):
         columns[name] = None if columns[name] is None else _parse_time(columns[name])
     columns['correlation'] = _correlation_value(record['correlation_id'])
     columns['script_id'] = _script_id(connection, record['script_path'])
-    columns['context_id'] = _context_id(connection, [record.get(name) for name in _CONTEXT_COLUMNS])
+    columns = {name: _encodable(value) if isinstance(value, str) else value for name, value in columns.items()}
+    facts = [record.get(name) for name in _CONTEXT_COLUMNS]
+    columns['context_id'] = _context_id(connection, [_encodable(fact) if isinstance(fact, str) else fact for fact in facts])
     if run_id is None:
         row = _first(connection, 'SELECT id FROM run WHERE correlation = ? AND attempt_number = ?',
                      (columns['correlation'], columns['attempt_number']))
@@ -5678,6 +5832,7 @@ def _store_samples(connection, run_id, rows, after=None):
 
 def _script_id(connection, path):
     # type: (Any, str) -> int
+    path = _encodable(path)
     row = _first(connection, 'SELECT id FROM script WHERE path = ?', (path,))
     return row[0] if row else connection.execute('INSERT INTO script (path) VALUES (?)', (path,)).lastrowid
 
@@ -5731,7 +5886,12 @@ def _table_value(run, name, kind):
     # type: (Dict[str, Any], str, Optional[str]) -> Any
     """Return one cell; lists and dicts as JSON text."""
     value = run.get(name) if kind is None else run['metrics'].get(name)
-    return _json_line(value).decode('utf-8')[:-1] if isinstance(value, (list, dict)) else value
+    return _compact_json(value) if isinstance(value, (list, dict)) else value
+
+
+def _compact_json(value):
+    # type: (Any) -> str
+    return _json_line(value).decode('utf-8')[:-1] if value else '{}' if isinstance(value, dict) else '[]'
 
 
 class _JsonLinesExport(object):
@@ -5785,14 +5945,18 @@ class _CsvExport(object):
     def write(self, runs):
         # type: (Sequence[Dict[str, Any]]) -> None
         for run in runs:
-            self.rows.writerow([self._cell(_table_value(run, name, kind)) for _, name, kind in self.columns])
+            metrics = run['metrics']
+            self.rows.writerow([self._cell(run.get(name)) if kind is None else metrics.get(name) if kind != 'bool' else
+                                self._cell(metrics.get(name)) for _, name, kind in self.columns])
 
     @staticmethod
     def _cell(value):
         # type: (Any) -> Any
+        if isinstance(value, str):
+            return value.replace('\0', '\ufffd')
         if isinstance(value, bool):
             return 'true' if value else 'false'
-        return value.replace('\0', '\ufffd') if isinstance(value, str) else value
+        return _compact_json(value) if isinstance(value, (list, dict)) else value
 
     def end(self):
         # type: () -> None
@@ -5801,7 +5965,7 @@ class _CsvExport(object):
 
 
 class _ParquetExport(object):
-    """Columns with types, in row groups of some thousand runs."""
+    """Columns with types, in row groups of some thousand runs; of a hundred when their samples come along."""
     ROWS = 5000
 
     def __init__(self):
@@ -5826,12 +5990,13 @@ class _ParquetExport(object):
                 (name, arrow.int64() if name.startswith('num_') else arrow.float64()) for name in SAMPLE_FIELDS]))))
         self.schema = arrow.schema(fields)
         self.writer = arrow.parquet.ParquetWriter(file, self.schema)
+        self.rows = self.ROWS // 50 if samples else self.ROWS
         self.waiting = []  # type: List[Dict[str, Any]]
 
     def write(self, runs):
         # type: (Sequence[Dict[str, Any]]) -> None
         self.waiting += runs
-        if len(self.waiting) >= self.ROWS:
+        if len(self.waiting) >= self.rows:
             self._write_group()
 
     def _write_group(self):
@@ -5897,46 +6062,54 @@ class _Archive(object):
             import gzip
             data = gzip.compress(data)                             # members may follow each other (RFC 1952)
         try:
+            created = not os.path.exists(self.path)
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _BINARY, 0o600)
             try:
-                self._add(descriptor, data, [run['id'] for run in runs])
+                self._add(descriptor, data)
             finally:
                 os.close(descriptor)
+            if created:
+                _sync_folder(os.path.dirname(os.path.abspath(self.path)))
         except OSError as error:
             raise HistoryError('%s: cannot be written (%s); what is not in it was not deleted' % (
                 self.path, error.strerror or error))
 
-    def _add(self, descriptor, data, ids):
-        # type: (int, bytes, List[int]) -> None
+    @staticmethod
+    def _add(descriptor, data):
+        # type: (int, bytes) -> None
         start = os.lseek(descriptor, 0, 2)
         try:
             _write_all(descriptor, data)
             os.fsync(descriptor)
             os.lseek(descriptor, start, 0)
-            if self._read_ids(descriptor, len(data)) != ids:
+            if _read_back(descriptor, len(data)) != data:
                 raise OSError(errno.EIO, 'what was read back differs')
         except BaseException:
             os.ftruncate(descriptor, start)
             raise
 
-    def _read_ids(self, descriptor, length):
-        # type: (int, int) -> Optional[List[int]]
-        """Read what was just added; None when it is not what it should be."""
-        parts = []  # type: List[bytes]
-        while length > 0:
-            parts.append(os.read(descriptor, length))
-            length -= len(parts[-1])
-            if not parts[-1]:
-                return None
-        data = b''.join(parts)
+
+def _read_back(descriptor, length):
+    # type: (int, int) -> bytes
+    """Read so many bytes, fewer at the end of the file."""
+    parts = []  # type: List[bytes]
+    while length > 0:
+        parts.append(os.read(descriptor, length))
+        length -= len(parts[-1])
+        if not parts[-1]:
+            break
+    return b''.join(parts)
+
+
+def _sync_folder(folder):
+    # type: (str) -> None
+    """Bring the name of a file that was made to the disk; Windows does so by itself."""
+    if not _WINDOWS:
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            if self._zipped:
-                import gzip
-                data = gzip.decompress(data)
-            import json
-            return [json.loads(line)['id'] for line in data.decode('utf-8').split('\n')[:-1]]
-        except (ValueError, KeyError, EOFError):
-            return None
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 class RetentionPlan(object):
@@ -6020,7 +6193,7 @@ class RetentionPolicy(object):
         cutoff = _days_ago(self.max_age_days)
         for run_id, _, started in rows:
             if started < cutoff:
-                reasons[run_id] = 'older than %g days' % self.max_age_days
+                reasons[run_id] = 'older than ' + _age_text(self.max_age_days)
 
     def _by_size(self, history, ids, reasons):
         # type: (HistoryManager, Sequence[int], Dict[int, str]) -> None
@@ -6086,6 +6259,18 @@ _SQL_WEIGHTS = """SELECT id, 300 + coalesce(length(stdout_tail), 0) + coalesce(l
     + coalesce(length(error_summary), 0) + 60 * (SELECT count(*) FROM samples WHERE execution_id = run.id)
     + 30 * (SELECT count(*) FROM custom_metric WHERE run_id = run.id)
     + coalesce((SELECT sum(length(content)) FROM artefacts WHERE execution_id = run.id), 0) FROM run"""
+
+
+def _age_text(days):
+    # type: (float) -> str
+    """Write an age for a person.
+
+    >>> _age_text(90.0), _age_text(1), _age_text(1.5)
+    ('90 days', '1 day', '1d 12h')
+    """
+    if days != int(days) or not days:
+        return format_duration(days * 86400.0)
+    return '%d day%s' % (days, '' if days == 1 else 's')
 
 
 def _days_ago(days):
@@ -7965,6 +8150,507 @@ class StructuredLogger(object):
         self.log('ERROR', event, **fields)
 
 
+class LogPattern(object):
+    """One kind of trouble that LogAnalyzer knows.
+
+    `exceptions` are the names of exceptions (of any language) that mean it, `phrases` regular expressions of what programs
+    write; `severity` is one of INFO, WARNING, ERROR, CRITICAL; `advice` is one sentence. `pattern` is all of it as one
+    regular expression.
+    """
+    __slots__ = ('name', 'severity', 'exceptions', 'phrases', 'advice')
+
+    def __init__(self, name, severity, exceptions, phrases, advice):
+        # type: (str, str, str, Sequence[str], str) -> None
+        self.name = name
+        self.severity = severity
+        self.exceptions = tuple(exceptions.split())
+        self.phrases = tuple(phrases)
+        self.advice = advice
+
+    def __repr__(self):
+        return 'LogPattern(%r, %r)' % (self.name, self.severity)
+
+    @property
+    def pattern(self):
+        # type: () -> str
+        """The regular expression: an exception's name before a colon or at the end of the line, or a phrase."""
+        parts = list(self.phrases)
+        if self.exceptions:
+            parts.insert(0, r'(?<![\w"\'`])(?:%s)(?=:\s|:?$)' % '|'.join(self.exceptions))
+        return '|'.join(parts)
+
+
+def _known_patterns():
+    # type: () -> Dict[str, LogPattern]
+    """Return the table of LogAnalyzer by name. The first that fits a line names it, so the specific stand before the general."""
+    rows = (
+        ('killed', 'CRITICAL', '', (
+            r'^(?:.*: line \d+: +\d+ +)?Killed(?: {2,}|$)', '^signal: killed', r'died with <Signals\.SIG', r'\bOOMKilled\b',
+            r'\boom-kill:', 'Out of memory: Kill', '[Tt]erminated by signal (?:9|SIGKILL)'),
+         'Something outside ended it by SIGKILL, most often the kernel for want of memory: look at the peak, and at dmesg.'),
+        ('memory', 'CRITICAL', 'MemoryError _ArrayMemoryError OutOfMemoryError OutOfMemoryException', (
+            '[Cc]annot allocate memory', r'java\.lang\.OutOfMemoryError',
+            '(?:heap|CUDA|runtime:|fatal:|ERROR:  ?|error:) ?[Oo]ut of memory', r'^[Oo]ut of memory\b', r'\bENOMEM\b',
+            r'memory allocation of \d+ bytes failed', 'std::bad_alloc', r'Unable to allocate [\d.]+ [KMGT]iB',
+            'virtual memory exhausted', 'oom: out of memory'),
+         'It asked for more memory than there was: work in smaller pieces, or give it more.'),
+        ('crash', 'CRITICAL', '', (
+            'Segmentation fault', r'\bSIGSEGV\b', 'Bus error', 'Illegal instruction', r'\(core dumped\)', '^Aborted$',
+            'Fatal Python error: ', 'stack smashing detected', 'double free or corruption', r'^free\(\): ',
+            'A fatal error has been detected by the Java Runtime'),
+         'Native code broke: run it again with PYTHONFAULTHANDLER=1 or under a debugger, and update the extension that crashed.'),
+        ('panic', 'CRITICAL', '', (
+            '^panic: ', '^fatal error: (?:all goroutines|concurrent map)', r"thread '[^']*' (?:\(\d+\) )?panicked at "),
+         'A Go or Rust program hit a state that it holds impossible: the lines after this one say where.'),
+        ('disk', 'CRITICAL', '', (
+            'No space left on device', r'\bENOSPC\b', '[Dd]isk quota exceeded', r'\bEDQUOT\b', 'database or disk is full',
+            'could not extend file', r'\b[Dd]isk full\b', 'There is not enough space on the disk', 'Read-only file system',
+            r'\bEROFS\b', 'Input/output error'),
+         'The file system is full, read-only or failing: see df -h, df -i and dmesg.'),
+        ('resources', 'ERROR', '', (
+            'Too many open files', r'\bEMFILE\b', r'\bENFILE\b', "can't start new thread",
+            'unable to create (?:new )?native thread', 'fork: (?:retry: )?Resource temporarily unavailable',
+            'Resource temporarily unavailable$', 'BlockingIOError: '),
+         'A limit on files, threads or processes was reached: see ulimit -a, and close what is no longer used.'),
+        ('tls', 'ERROR', 'SSLError SSLCertVerificationError SSLEOFError SSLHandshakeException SSLZeroReturnError', (
+            'CERTIFICATE_VERIFY_FAILED', 'certificate verify failed', 'SSL certificate problem', 'x509: certificate',
+            '[Uu]nable to get local issuer certificate', 'certificate has expired', 'CERT_HAS_EXPIRED',
+            'DEPTH_ZERO_SELF_SIGNED_CERT', '(?:[Ee]rror|fail|verif).{0,100}self[- ]signed certificate',
+            'tls: failed to', 'sslv3 alert handshake failure',
+            'PKIX path building failed', r'curl: \((?:35|51|58|60)\)', 'server certificate verification failed',
+            r'wrong version number \('),
+         'The TLS handshake failed: check the clock, the CA bundle, and whether the certificate names this host.'),
+        ('dns', 'ERROR', 'gaierror NameResolutionError UnknownHostException', (
+            'Name or service not known', '[Tt]emporary failure in name resolution', '[Cc]ould not resolve (?:host|proxy)',
+            'nodename nor servname provided', r'\bENOTFOUND\b', r'\bEAI_AGAIN\b', ': no such host',
+            'could not translate host name', 'Unknown MySQL server host', 'No address associated with hostname',
+            r'\bNXDOMAIN\b'),
+         'A host name could not be resolved: check its spelling, /etc/resolv.conf and the network.'),
+        ('rate_limit', 'WARNING', 'RateLimitError ThrottlingException TooManyRequests TooManyRequestsException', (
+            '429 Too Many Requests', r'\b429 Client Error', 'HTTP Error 429', 'returned error: 429', 'status code:? 429',
+            '[Rr]ate limit (?:was |has been )?(?:exceeded|reached)', r'\(ThrottlingException\)', r'\bRate exceeded\b',
+            '[Tt]oo many requests[.:,]'),
+         'The service asks for fewer requests: wait between them, and retry with a growing delay (--retry-strategy).'),
+        ('authentication', 'ERROR', 'AuthenticationError AuthenticationException NoCredentialsError UnauthorizedError '
+                                    'SMTPAuthenticationError InvalidCredentials', (
+            r'\b401 (?:Unauthorized|Client Error)', r'\b403 (?:Forbidden|Client Error)', 'HTTP Error 40[13]',
+            'returned error: 40[13]', 'password authentication failed', 'no password supplied', 'Access denied for user',
+            '[Aa]uthentication failed', r'Permission denied \((?:publickey|password|keyboard)', 'could not read Username',
+            '[Ii]nvalid credentials', 'Bad credentials', 'InvalidClientTokenId', r'\bExpiredToken', '[Tt]oken has expired',
+            'Login failed for user', 'Unable to locate credentials', r'\b535[ -]5\.7\.\d', 'Host key verification failed',
+            r'pg_hba\.conf'),
+         'It was not let in: check user, password, token and key, and whether they have expired.'),
+        ('permission', 'ERROR', 'PermissionError AccessDeniedException AccessDenied', (
+            '[Pp]ermission denied', '[Oo]peration not permitted', r'\bEACCES\b', r'\bEPERM\b', 'Access is denied',
+            r'\(AccessDenied\)', 'must be owner of'),
+         'The user that runs it may not do this: check owner and mode of the file or object that is named.'),
+        ('timeout', 'ERROR', 'TimeoutError TimeoutExpired ReadTimeoutError ConnectTimeoutError TimeoutException '
+                             'SocketTimeoutException ServerTimeoutError', (
+            r'\w\.(?:Read|Connect|Write|Pool)?Timeout(?=:\s|$)', r'\b(?:[Tt]imed out|TIMED OUT)(?=[.:,;)\]]|$)',
+            r'[Tt]imed out (?:waiting|while|trying|after \d|with)', r'\bETIMEDOUT\b', r'\bESOCKETTIMEDOUT\b', 'i/o timeout',
+            '[Dd]eadline exceeded', 'DEADLINE_EXCEEDED', '504 Gateway Time-?out', 'due to statement timeout',
+            '[Ll]ock wait timeout exceeded', r'[Tt]imeout (?:of \d+ ?m?s )?exceeded', r'curl: \(28\)',
+            r'[Tt]imeout (?:was reached|expired)\b', 'read timed out'),
+         'Something did not answer in time: see whether it is up and how long it usually takes, before raising the limit.'),
+        ('connection', 'ERROR', 'ConnectionError ConnectionRefusedError ConnectionResetError ConnectionAbortedError '
+                                'BrokenPipeError NewConnectionError MaxRetryError ConnectException RemoteDisconnected '
+                                'ConnectError IncompleteRead ProtocolError ClientConnectorError ServerDisconnectedError', (
+            '[Cc]onnection refused', r'[Cc]onnection reset(?: by peer)?(?=[.:,;)\]]|$)', '[Nn]etwork is unreachable',
+            '[Nn]o route to host', r'[Bb]roken pipe(?=[.:,;)\]]|$)', r'\bECONNREFUSED\b', r'\bECONNRESET\b', r'\bEPIPE\b',
+            r'\bEHOSTUNREACH\b', r'\bENETUNREACH\b', '[Ff]ailed to connect to', 'socket hang up', '[Aa]ddress already in use',
+            r'\bEADDRINUSE\b', 'Max retries exceeded with url', 'could not connect to server',
+            '[Cc]onnection to server .{1,200} failed', '[Cc]onnection (?:was )?closed by (?:remote|peer)',
+            'closed the connection unexpectedly', "Can't connect to (?:local )?(?:MySQL|server)",
+            '50[23] (?:Bad Gateway|Service (?:Temporarily )?Unavailable)', 'remote end hung up unexpectedly',
+            'MySQL server has gone away', 'Lost connection to MySQL', r'curl: \((?:7|52|56)\)', '[Cc]onnection aborted'),
+         'The other side could not be reached or went away: check host, port, firewall, and whether the service runs.'),
+        ('http', 'ERROR', 'HTTPError HTTPStatusError', (
+            r'HTTP Error [45]\d\d', r'\b[45]\d\d (?:Client|Server) Error', r'returned error: [45]\d\d',
+            '500 Internal Server Error', '404 Not Found$'),
+         'The server answered with an error status: 4xx is the request (address, arguments), 5xx the server.'),
+        ('encoding', 'ERROR', 'UnicodeDecodeError UnicodeEncodeError UnicodeError MalformedInputException '
+                              'UnmappableCharacterException', (
+            "codec can't (?:de|en)code", 'invalid byte sequence for encoding', 'stream did not contain valid UTF-8',
+            'invalid utf-?8', '[Ii]nvalid UTF-8', 'Incorrect string value: '),
+         'Bytes are not in the encoding that was expected: name it when opening, or set PYTHONUTF8=1.'),
+        ('database', 'ERROR', 'OperationalError IntegrityError DatabaseError ProgrammingError InterfaceError SQLException '
+                              'UndefinedTable UniqueViolation SQLIntegrityConstraintViolationException SQLSyntaxErrorException '
+                              'DoesNotExist', (
+            'database is locked', 'database disk image is malformed', 'file is not a database',
+            r'(?:^|: )(?:ERROR|FATAL|PANIC):  \S', r'ERROR \d{4} \([0-9A-Z]{5}\)', 'no such (?:table|column): ',
+            '[A-Z] constraint failed', 'duplicate key value violates', 'violates [a-z-]+ constraint',
+            '[Dd]eadlock (?:detected|found)', r'\bSQLSTATE\[', r'\bORA-\d{5}\b', r'\bMongoServerError\b',
+            'near "[^"]*": syntax error', r'(?:Parse|Runtime) error near line \d+', "Table '[^']*' doesn't exist",
+            "Duplicate entry '[^']*' for key"),
+         'The database refused a statement: the message names table, column or constraint; for a lock, see who holds it.'),
+        ('import', 'ERROR', 'ModuleNotFoundError ImportError ClassNotFoundException NoClassDefFoundError', (
+            r'No module named \S', "Cannot find (?:module|package) '", r'\bERR_MODULE_NOT_FOUND\b', r'\bMODULE_NOT_FOUND\b',
+            'Could not find or load main class', 'error while loading shared libraries', 'cannot open shared object file',
+            'cannot find package "', 'no required module provides package', 'unresolved import', r"Can't locate \S+ in @INC",
+            'cannot load such file --', 'Library not loaded: '),
+         'A module or library is missing: install it in the environment that runs this (--python), or mend its name.'),
+        ('command', 'ERROR', '', (
+            ': command not found', r'command not found: \S',
+            r'^(?:/bin/)?(?:sh|dash|ash)?[^ ]*: (?:line )?\d+: \S+: not found$',
+            'is not recognized as an internal or external command', '[Ee]xec format error', 'bad interpreter',
+            r'\bspawn \S+ ENOENT', r'executable file not found in \$PATH'),
+         'A program is not installed or not in PATH, which is shorter in cron and CI than in your shell.'),
+        ('file', 'ERROR', 'FileNotFoundError FileExistsError IsADirectoryError NotADirectoryError FileNotFoundException '
+                          'NoSuchFileException NoSuchKey', (
+            'No such file or directory', r'\bENOENT\b', '[Cc]annot find the (?:file|path) specified', r'\bFile exists$',
+            r'\bEEXIST\b', r'\bIs a directory$', r'\bNot a directory$', 'Directory not empty$', 'no such file or directory',
+            r'\(NoSuchKey\)', '[Cc]annot stat ', r'did not match any files?\b', "pathspec '[^']*' did not match"),
+         'A file is missing or in the way: check the path, and the folder that it is relative to.'),
+        ('syntax', 'CRITICAL', 'SyntaxError IndentationError TabError', (
+            'syntax error near unexpected token', 'syntax error:? unexpected', 'unexpected end of file$',
+            r'\bUnexpected token\b', 'unexpected EOF while', 'syntax error at '),
+         'The source cannot be read: see the line named, and whether this interpreter is as new as the code wants.'),
+        ('format', 'ERROR', 'JSONDecodeError ScannerError ParserError ParseError JsonParseException BadZipFile '
+                            'UnpicklingError TOMLDecodeError', (
+            r'Expecting value: line \d', 'jq: (?:parse )?error', 'not in gzip format', 'Unexpected end of JSON input'),
+         'Data is not in the format that was expected: look at its first bytes; an empty file or an error page is common.'),
+        ('key', 'ERROR', 'KeyError', (), 'A key is missing: the data has another shape than the code expects.'),
+        ('index', 'ERROR', 'IndexError ArrayIndexOutOfBoundsException StringIndexOutOfBoundsException '
+                           'IndexOutOfBoundsException', (
+            'index out of (?:range|bounds)',),
+         'A list is shorter than the code expects: often it is empty.'),
+        ('attribute', 'ERROR', 'AttributeError NullPointerException NoMethodError', (
+            'Cannot read propert', 'nil pointer dereference', 'undefined method '),
+         'An object is not what the code expects: often it is None, nil or null from an earlier step.'),
+        ('name', 'ERROR', 'NameError UnboundLocalError ReferenceError', (
+            r'\bunbound variable$',),
+         'A name is used that was never set: a typing error, or a branch that was not taken.'),
+        ('type', 'ERROR', 'TypeError ClassCastException', (), 'A value is of another type than the operation takes.'),
+        ('arithmetic', 'ERROR', 'ZeroDivisionError OverflowError FloatingPointError ArithmeticException', (
+            r'[Dd]ivision by (?:zero|0)\b', '[Dd]ivide by zero'),
+         'A number is zero or too large: check the values that go into the calculation.'),
+        ('recursion', 'ERROR', 'RecursionError StackOverflowError', (
+            'maximum recursion depth exceeded', 'Maximum call stack size exceeded', r'\bhas overflowed its stack'),
+         'A function calls itself without end, or the data is nested deeper than it can go.'),
+        ('assertion', 'ERROR', 'AssertionError AssertionFailedError', (
+            r'\b[Aa]ssertion .{1,200} failed', '^[Aa]ssertion failed', 'assertion failed: '),
+         'The code checked an assumption of its own, and it does not hold: the message or the line says which.'),
+        ('value', 'ERROR', 'ValueError NumberFormatException IllegalArgumentException ValidationError InvalidOperation', (
+            'ParseIntError', r'strconv\.\w+: parsing'),
+         'A value has the right type and a content that cannot be: check the input.'),
+        ('usage', 'ERROR', 'ArgumentError UsageError', (
+            'error: the following arguments are required', 'error: unrecognized arguments', r'error: argument \S',
+            '[Ii]nvalid option(?: --|:)', '[Uu]nrecogni[sz]ed option', 'unknown (?:option|flag|shorthand flag)',
+            'illegal option --', 'missing operand$'),
+         'The command line is wrong: compare it with what --help of that program says.'),
+        ('git', 'ERROR', '', (
+            '^fatal: ', 'error: failed to push some refs', r'^CONFLICT \(', 'error: Your local changes',
+            'not a git repository', '^error: pathspec '),
+         'git refused: its message says what state it wants first.'),
+        ('interrupted', 'INFO', 'KeyboardInterrupt InterruptedException CancelledError', (), 'Somebody ended it.'),
+        ('subprocess', 'ERROR', 'CalledProcessError SubprocessError', (
+            'returned non-zero exit status', r'^make(?:\[\d+\])?: \*\*\* ', r'\bnpm (?:ERR!|error)', '^exit status [1-9]',
+            'process exited with (?:status|code) [1-9]', '^Command failed'),
+         "A program that it started failed: the lines before this one are that program's."),
+        ('deprecated', 'INFO', 'DeprecationWarning PendingDeprecationWarning FutureWarning', (),
+         'It still works, and will not for ever.'),
+        ('exception', 'ERROR', r'[A-Z]\w*(?:Error|Exception)', (
+            '^Exception in thread ', '^Uncaught ', r'\bUnhandledPromiseRejection', '^Unhandled (?:exception|rejection)',
+            '^Caused by: ', r'^error\[E\d{4}\]'),
+         'The exception says what happened, the frame where.'),
+    )
+    return {row[0]: LogPattern(*row) for row in rows}
+
+
+_ANALYSED = 32768              # characters from the end of a text that are looked at; 64 KiB of harmless lines cost 0.1 s
+_LINE_LIMIT = 1000             # characters of a line that are looked at
+_MOST_MATCHES = 20
+_CHAINED = {'During handling of the above exception, another exception occurred:': 'while handling',
+            'The above exception was the direct cause of the following exception:': 'caused by'}
+#: Exceptions whose quoted words are names in the code, not data: they belong to what the error is.
+_NAMED_IN_CODE = ('NameError', 'UnboundLocalError', 'AttributeError', 'ImportError', 'ModuleNotFoundError')
+_tools = {}  # type: Dict[str, Any]
+
+
+def _tool(name):
+    # type: (str) -> Any
+    """Return a compiled expression of the log analysis; all are made at the first use, which only a failed run has."""
+    if not _tools:
+        import re
+        for key, text in (
+                ('frame', r'\s*File "([^"]+)", line (\d+)(?:, in (.*))?$'),
+                ('exception', r'([^\W\d][\w.<>]*)(?::(?: (.*))?)?$'),
+                ('exception name', r'((?:[^\W\d]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|ExceptionGroup))(?::(?: (.*))?)?$'),
+                ('margin', r'( *)([|+])(?: |$)'),
+                ('member', r' *\+-(?:\+-)?-+ (?:\d+|\.\.\.) -+$'),
+                ('library', r'(?i)[/\\](?:(?:site|dist)-packages|lib(?:64)?[/\\](?:python|pypy)[\d.]+|lib-python|'
+                            r'Python\d*[/\\]lib)[/\\]|<(?!string>|stdin>)'),
+                ('denial', r'(?i)\b(?:no|not|never|without|zero|0|if|when|unless|whether|avoids?|prevents?|ignor(?:e|es|ed|ing)|'
+                           r'handle[sd]?|recovered from|in case of|instead of)(?:\s+\w+){0,2}\s+$'),
+                ('nothing', r'\s*[:=]\s*(?:0|none|no|false|off|never)\s*(?:[,;.)]|$)'),
+                ('harmless', r'(?:(?!ERROR|FATAL|CRITICAL|Error|Exception).){0,60}?\b(?:INFO|DEBUG|TRACE|PASSED)\b'),
+                ('uuid', r'\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b'),
+                ('time', r'\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?|'
+                         r'\b\d\d:\d\d:\d\d(?:[.,]\d+)?'),
+                ('quoted', r'(?<![\w\\])(?:\'[^\'\n]*\'|"[^"\n]*"|`[^`\n]*`)(?!\w)'),
+                ('path', r'(?<![\w<])(?:[A-Za-z]:\\|\.{0,2}/|~/|[\w.-]+/(?=\w))[^\s:;,"\'()]+'),
+                ('hex', r'\b0[xX][0-9a-fA-F]+\b|\b(?=[0-9a-f]*\d)[0-9a-f]{8,}\b'),
+                ('number', r'\d+(?:\.\d+)*(?:[eE][+-]?\d+)?'),
+        ):
+            _tools[key] = re.compile(text)
+        for known in LogAnalyzer.KNOWN_PATTERNS.values():
+            _tools['known ' + known.name] = re.compile(known.pattern)
+    return _tools[name]
+
+
+class _TracebackReader(object):
+    """Find Python's tracebacks, line by line: plain, chained, groups with their margin (PEP 654), syntax errors, and those
+    whose beginning is cut off. `found` holds what each ended with, oldest first, as LogAnalyzer shows it."""
+
+    def __init__(self):
+        # type: () -> None
+        self.found = []  # type: List[Dict[str, Any]]
+        self._groups = []  # type: List[Tuple[int, Dict[str, Any]]]      # those whose members may follow, with their depth
+        self._frames = None  # type: Optional[List[Tuple[str, int, Optional[str]]]]     # None: outside of a traceback
+        self._is_cut = False
+        self._depth = 0                        # of the traceback that is open
+        self._chain = None  # type: Optional[str]
+        self._open = None  # type: Optional[Dict[str, Any]]             # its message may follow on the next line
+
+    def feed(self, number, line):
+        # type: (int, str) -> bool
+        """Take a line; True when it is part of a traceback and says nothing by itself: a frame, a line of source."""
+        depth, text = self._split_margin(line)
+        if self._groups and _tool('member').match(line):
+            self._begin(False)
+            return True
+        frame = _tool('frame').match(text) if 'File "' in text else None
+        if frame:
+            if self._frames is None:
+                self._begin(frame.group(3) is not None)       # a syntax error has no header, and no function
+            self._frames.append((frame.group(1), int(frame.group(2)), frame.group(3)))  # type: ignore[union-attr]
+            self._depth = depth
+            return True
+        if text.endswith('Traceback (most recent call last):'):
+            self._begin(False)
+            self._depth = depth
+            return True
+        if self._frames is not None and text[:1] == ' ':
+            return True
+        return self._end(number, depth, text)
+
+    def _begin(self, is_cut):
+        # type: (bool) -> None
+        self._frames, self._is_cut = [], is_cut
+
+    def _split_margin(self, line):
+        # type: (str) -> Tuple[int, str]
+        """Return (depth of the group, the rest of the line); source in a plain traceback may begin with the same characters."""
+        is_source = self._frames and not self._depth and not line.endswith('(most recent call last):')
+        margin = _tool('margin').match(line) if line[:1] == ' ' and not is_source else None
+        return (len(margin.group(1)), line[margin.end():]) if margin else (0, line)
+
+    def _end(self, number, depth, text):
+        # type: (int, int, str) -> bool
+        """Take a line that is not indented: in a traceback it is the exception, outside it may say what follows."""
+        chained = _CHAINED.get(text.strip())
+        if chained:
+            self._chain, self._open = chained, None
+            return True
+        if self._frames is None:
+            if self._open is not None and text.strip():
+                self._open['message'], self._open = text.strip()[:500], None
+            return False
+        match = _tool('exception').match(text)
+        if match:
+            kind = match.group(1)
+            if kind.startswith('__main__.'):                # 3.6 and PyPy write it, later ones do not
+                kind = kind[len('__main__.'):]
+            self._add(number, depth, kind, (match.group(2) or '').strip())
+        if text.strip():                        # anything else ends it too: somebody wrote in between
+            self._frames = None
+        return False
+
+    def _add(self, number, depth, kind, message):
+        # type: (int, int, str, str) -> None
+        path, line, function = self._own_frame()
+        error = {'type': kind, 'message': message[:500], 'file': path, 'line': line, 'function': function, 'output_line': number,
+                 'is_cut': self._is_cut, 'chain': self._chain, 'root_cause': None, 'members': []}  # type: Dict[str, Any]
+        while self._groups and self._groups[-1][0] >= depth:
+            self._groups.pop()
+        siblings = self._groups[-1][1]['members'] if self._groups else self.found
+        if self._chain is not None and siblings:
+            before = siblings.pop()
+            error['root_cause'] = before['root_cause'] or {
+                name: before[name] for name in ('type', 'message', 'file', 'line', 'function')}
+        siblings.append(error)
+        if depth:
+            self._groups.append((depth, error))
+        self._chain, self._open = None, None if message else error
+
+    def _own_frame(self):
+        # type: () -> Tuple[Optional[str], Optional[int], Optional[str]]
+        """Return the last frame that is the script's own; where none is, the last of all."""
+        frames = self._frames or []
+        own = [frame for frame in frames if not _tool('library').search(frame[0])] or frames
+        return own[-1] if own else (None, None, None)
+
+
+class LogAnalyzer(object):
+    """Say what went wrong from the end of a script's output: kind, severity, the Python exception, a name that lasts.
+
+        analysis = LogAnalyzer().analyze(result['stderr'])
+        analysis['kind'], analysis['fingerprint'], analysis['advice']
+
+    KNOWN_PATTERNS maps the name of each kind to its LogPattern, in the order in which they are tried.
+    """
+    KNOWN_PATTERNS = _known_patterns()
+
+    def analyze(self, text, first_line=1, secrets=()):
+        # type: (str, int, Sequence[str]) -> Dict[str, Any]
+        """Return a dict about the end (32 KiB) of a text; everything in it is redacted, `secrets` are hidden too.
+
+        `kind` (a name of KNOWN_PATTERNS), `severity`, `summary` (one line), `fingerprint` and `advice` are None where nothing
+        is known. `matches` lists the last lines that were recognised, oldest first, each with name, severity, line, text,
+        count (of equal lines) and advice; lines count from `first_line`. `exception` is None or the Python exception that was
+        raised last (`output_line` says where): type, message, file, line and function of the script's own last frame,
+        `root_cause` (the same five of the first in the chain), `chain` ('while handling', 'caused by'), `members` of a group,
+        `is_cut` where the beginning of its traceback is missing.
+
+        The exception decides; without one the last line of the greatest severity does. `severity` is the greatest of all.
+
+        >>> found = LogAnalyzer().analyze('bash: line 1: frob: command not found')
+        >>> found['kind'], found['severity'], found['fingerprint']
+        ('command', 'ERROR', 'command-79d80b')
+        """
+        start = max(0, len(text) - _ANALYSED)
+        first_line += text.count('\n', 0, start)
+        safe = strip_escapes(self._safe(text[start:], secrets))
+        lines = [line.rstrip('\r').rsplit('\r', 1)[-1][:_LINE_LIMIT] for line in safe.split('\n')]     # after a progress bar
+        reader = _TracebackReader()
+        matches = self._find(lines, first_line, reader)
+        error = reader.found[-1] if reader.found else None
+        deciding = self._deciding(matches)
+        if error is None and deciding is not None:
+            error = self._bare_exception(deciding)
+        kind = deciding['name'] if deciding else None
+        if error is not None:
+            kind = self._kind_of(error)
+        found = matches + ([{'severity': self.KNOWN_PATTERNS[kind].severity}] if kind else [])
+        last = [line.strip() for line in lines if line.strip()][-1:]
+        return {
+            'kind': kind, 'severity': max((m['severity'] for m in found), key=LEVELS.__getitem__) if found else None,
+            'summary': _shown(error) if error else deciding['text'] if deciding else last[0][:500] if last else None,
+            'fingerprint': self.fingerprint(error) if error else self.fingerprint(
+                {'type': kind, 'message': deciding['text']}) if deciding else None,
+            'advice': self.KNOWN_PATTERNS[kind].advice if kind else None, 'exception': error, 'matches': matches}
+
+    def classify(self, line):
+        # type: (str) -> Optional[str]
+        """Return the name of the pattern that a line fits, None for a harmless one.
+
+        >>> LogAnalyzer().classify('cp: cannot create x: No space left on device'), LogAnalyzer().classify('0 errors')
+        ('disk', None)
+        """
+        if _tool('harmless').match(line):
+            return None
+        for name in self.KNOWN_PATTERNS:
+            match = _tool('known ' + name).search(line)
+            if match and not (' ' in match.group() and self._is_denied(line, match)):
+                return name
+        return None
+
+    def fingerprint(self, error):
+        # type: (Dict[str, Any]) -> str
+        """Return a short name of an error that is the same tomorrow, on another machine and interpreter: 'ValueError-3f2a91'.
+
+        It is made of the type (without its module), the message, the function of the script's own frame, and the members of
+        a group. Ignored are line numbers, files, the causes, and in the message all numbers, times, UUIDs, hexadecimal
+        words, paths and quoted values; but names that the code spells (of NameError, AttributeError, ImportError) count.
+
+        >>> LogAnalyzer().fingerprint({'type': 'ValueError', 'message': 'bad id 7', 'function': 'load'})
+        'ValueError-129160'
+        >>> LogAnalyzer().fingerprint({'type': 'ValueError', 'message': 'bad id 12', 'function': 'load'})
+        'ValueError-129160'
+        """
+        import zlib
+        name = error['type'].rsplit('.', 1)[-1]
+        parts = [name, _lasting(name, error['message']), error.get('function') or '']
+        parts += sorted(set(self.fingerprint(dict(member, function='')) for member in error.get('members') or ()))
+        digest = zlib.crc32('\0'.join(parts).encode('utf-8', 'replace')) & 0xFFFFFF
+        return '%s-%06x' % (''.join(c for c in name if c.isalnum() or c == '_')[:40], digest)
+
+    def _kind_of(self, error):
+        # type: (Dict[str, Any]) -> str
+        """Return the kind of an exception; one that says little by itself has that of its first member, else of its cause."""
+        kinds = [self.classify(_shown(error))]
+        kinds += [self._kind_of(member) for member in error['members'][:1]]
+        kinds += [self.classify(_shown(error['root_cause']))] if error['root_cause'] else []
+        return ([kind for kind in kinds if kind and kind != 'exception'] + ['exception'])[0]
+
+    @staticmethod
+    def _safe(text, secrets):
+        # type: (str, Sequence[str]) -> str
+        for secret in secrets:
+            text = text.replace(secret, _REDACTED)
+        return redact(text)
+
+    def _find(self, lines, first_line, reader):
+        # type: (Sequence[str], int, _TracebackReader) -> List[Dict[str, Any]]
+        """Return the lines that fit a pattern, the last of them; equal ones once, with their count."""
+        names = {}  # type: Dict[str, Optional[str]]
+        found = {}  # type: Dict[str, Dict[str, Any]]
+        for number, line in enumerate(lines, first_line):
+            if reader.feed(number, line) or not line.strip():
+                continue
+            line = line.strip(' \t|')
+            if line not in names:
+                names[line] = self.classify(line)
+            name = names[line]
+            if name is not None:
+                known, before = self.KNOWN_PATTERNS[name], found.pop(line, None)
+                found[line] = {'name': name, 'severity': known.severity, 'line': number, 'text': line[:500],
+                               'count': before['count'] + 1 if before else 1, 'advice': known.advice}
+        return list(found.values())[-_MOST_MATCHES:]
+
+    @staticmethod
+    def _is_denied(line, match):
+        # type: (str, Any) -> bool
+        """Tell whether the words around a phrase take it back: 'no connection refused', 'timed out: 0'."""
+        before = line[max(0, match.start() - 60):match.start()]
+        return bool(_tool('denial').search(before) or _tool('nothing').match(line, match.end()))
+
+    @staticmethod
+    def _deciding(matches):
+        # type: (Sequence[Dict[str, Any]]) -> Optional[Dict[str, Any]]
+        """Return the last match of the greatest severity."""
+        best = None  # type: Optional[Dict[str, Any]]
+        for match in matches:
+            if best is None or LEVELS[match['severity']] >= LEVELS[best['severity']]:
+                best = match
+        return best
+
+    @staticmethod
+    def _bare_exception(match):
+        # type: (Dict[str, Any]) -> Optional[Dict[str, Any]]
+        """Return the exception of a line that is one by its name, all that is left of a traceback."""
+        parts = _tool('exception name').match(match['text'])
+        if not parts:
+            return None
+        return {'type': parts.group(1), 'message': (parts.group(2) or '').strip(), 'file': None, 'line': None, 'function': None,
+                'output_line': match['line'], 'is_cut': True, 'chain': None, 'root_cause': None, 'members': []}
+
+
+def _shown(error):
+    # type: (Dict[str, Any]) -> str
+    return '%s: %s' % (error['type'], error['message']) if error['message'] else error['type']
+
+
+def _lasting(name, message):
+    # type: (str, str) -> str
+    """Return a message without what differs from run to run."""
+    for kind in ('uuid', 'time', 'quoted', 'path', 'hex', 'number'):
+        if kind == 'quoted' and name in _NAMED_IN_CODE:
+            continue
+        message = _tool(kind).sub('<%s>' % kind, message)
+    return ' '.join(message.replace('sub-exceptions)', 'sub-exception)').split())[:300]
+
+
 # ======================================================================================================
 # 13. ScriptRunner
 # ======================================================================================================
@@ -8020,12 +8706,21 @@ class ScriptRunner(object):
         self.history_db = history_db
         self.enable_history = enable_history
         self.working_dir = working_dir
+        for argument in self.script_args:
+            _passable('argument', argument)
         self.env_vars = dict(env_vars or {})
+        for name, value in self.env_vars.items():
+            if not isinstance(name, str) or not name or '=' in name:
+                raise UsageError('environment variable %r: not a name; one has at least a letter, and no =' % (name,))
+            _passable('environment variable', name)
+            _passable('value of environment variable', value, name)
         self.stream_output = stream_output
         self.log_file = log_file
         self.module = module
         self.python = python
         self.labels = dict(labels or {})
+        if not isinstance(capture_bytes, int) or capture_bytes < 0:
+            raise UsageError('capture_bytes %r: must be a number of bytes, 0 or more' % (capture_bytes,))
         self.capture_bytes = capture_bytes
         self.limits = limits or Limits()
         self.detach_ok = detach_ok
@@ -8086,7 +8781,7 @@ class ScriptRunner(object):
                        status=result['status'], cause=result['cause'])
             if self._on_retry is not None:
                 self._on_retry(result, delay)
-            if self._pause.acquire(True, delay):            # stop() or kill() was called
+            if self._is_told_to_stop_within(delay):
                 return result
             number += 1
 
@@ -8118,18 +8813,29 @@ class ScriptRunner(object):
             raise
         except KeyboardInterrupt:
             attempt._judge()
-            self._finish_record(recorder, attempt, _final_record(attempt))
+            self._finish_record(recorder, attempt, _final_record(attempt, analyze_failure(attempt)))
             raise
         finally:
             self._attempt = None
         return self._conclude(attempt, recorder)
+
+    def _is_told_to_stop_within(self, delay):
+        # type: (float) -> bool
+        """Wait so many seconds; True when stop() or kill() was called in the meantime."""
+        until = time.monotonic() + delay
+        while True:
+            left = until - time.monotonic()
+            if self._pause.acquire(True, max(0.0, min(left, _LONGEST_WAIT))):
+                return True
+            if left <= _LONGEST_WAIT:
+                return False
 
     def _guarded(self, what, call, argument):
         # type: (str, Callable[[Any], None], Any) -> None
         """Border: a hook of the user's may do what it likes to itself."""
         try:
             call(argument)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._warnings.append('%s failed: %r' % (what, error))
 
     def stop(self):
@@ -8167,7 +8873,7 @@ class ScriptRunner(object):
     def _describe_plan(self, plan):
         # type: (LaunchPlan) -> Dict[str, Any]
         return {'command': redact_arguments(plan.argv), 'executable': plan.executable, 'script_path': plan.script_path,
-                'working_dir': plan.cwd or os.getcwd(), 'environment': sorted(self.env_vars), 'timeout': plan.timeout,
+                'working_dir': plan.cwd or _current_folder(), 'environment': sorted(self.env_vars), 'timeout': plan.timeout,
                 'grace': plan.grace, 'monitor_interval': plan.interval, 'labels': self.labels, 'lock': self.lock,
                 'limits': {name: getattr(self.limits, name) for name in Limits.__slots__},
                 'history_db': os.path.abspath(self.history_db or default_history_path()) if self.enable_history else None}
@@ -8203,7 +8909,7 @@ class ScriptRunner(object):
         plan.limits, plan.detach_ok, plan.hang_stack = self.limits, self.detach_ok, self.hang_stack
         if self.hang_stack:
             plan.env['PYTHONFAULTHANDLER'] = '1'
-        plan.interval = _positive('monitor_interval', self.monitor_interval)
+        plan.interval = min(_LONGEST_WAIT, _positive('monitor_interval', self.monitor_interval))
         plan.capture_bytes = self.capture_bytes
         plan.correlation_id, plan.attempt_number = correlation_id, number
         return plan
@@ -8234,7 +8940,11 @@ class ScriptRunner(object):
         recorder = _Recorder(manager, lambda: _first_record(attempt.plan, labels, attempt.pid, attempt.started_wall), series,
                              lambda run_id, correlation: _end_lost(run_id, correlation, attempt.warnings.append),
                              self.detach_ok)
-        recorder.start()
+        try:
+            recorder.start()
+        except Exception as error:               # border: no thread to be had, for one; the script runs already
+            attempt.warnings.append('history not written: %r' % error)
+            return None
         return recorder
 
     def _record_launch_error(self, correlation_id, error):
@@ -8255,15 +8965,20 @@ class ScriptRunner(object):
 
     def _finish_record(self, recorder, attempt, final):
         # type: (Optional[_Recorder], Attempt, Dict[str, Any]) -> None
-        if recorder is not None:
+        if recorder is None:
+            return
+        try:
             problem = recorder.finish(final)
-            if problem is not None:
-                attempt.warnings.append(problem)
+        except Exception as error:               # border: the script's status comes back without a record too
+            problem = 'history not written, and the record of this run is lost (%r)' % error
+        if problem is not None:
+            attempt.warnings.append(problem)
 
     def _conclude(self, attempt, recorder):
         # type: (Attempt, Optional[_Recorder]) -> Dict[str, Any]
         """Turn what happened into the result, and the result into the final record."""
-        final = _final_record(attempt)
+        analysis = analyze_failure(attempt)
+        final = _final_record(attempt, analysis)
         self.metrics = final['metrics']
         self._finish_record(recorder, attempt, final)
         out, err = attempt.tails
@@ -8273,7 +8988,7 @@ class ScriptRunner(object):
             'evidence': attempt.evidence, 'correlation_id': attempt.plan.correlation_id,
             'attempt_number': attempt.plan.attempt_number, 'stdout_lines': out.lines,
             'stderr_lines': self.metrics['stderr_lines'],
-            'error_summary': final['error_summary'], 'metrics': self.metrics,
+            'error_summary': final['error_summary'], 'error_analysis': analysis, 'metrics': self.metrics,
             'execution_id': recorder.run_id if recorder is not None else None,
             'gate_results': [], 'alerts': [], 'warnings': attempt.warnings, 'artefacts': attempt.artefacts,
         }  # type: Dict[str, Any]
@@ -8392,6 +9107,18 @@ def stop_run(run, force=False):
         run['id'], run['pid'], run['hostname']))
 
 
+def _passable(what, text, shown=None):
+    # type: (str, Any, Any) -> None
+    """Refuse what the kernel cannot hand to a program: what is no text, a NUL, a character that the encoding lacks."""
+    try:
+        raw = os.fsencode(text)
+    except (TypeError, UnicodeEncodeError) as error:
+        raise UsageError('%s %r: cannot be passed to a program: %s' % (
+            what, shown or text, getattr(error, 'reason', 'it is no text')))
+    if b'\0' in raw:
+        raise UsageError('%s %r: cannot be passed to a program: it holds a NUL' % (what, shown or text))
+
+
 def _positive(name, value):
     # type: (str, Any) -> float
     if not isinstance(value, (int, float)) or not 0 < value < float('inf'):
@@ -8413,12 +9140,21 @@ def _stream_writer(stream):
     return write
 
 
+def _current_folder():
+    # type: () -> Optional[str]
+    """Return the current folder, None where it was removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
+
+
 def _first_record(plan, labels, pid, started):
     # type: (LaunchPlan, Dict[str, str], Optional[int], float) -> Dict[str, Any]
     """Return what is known of a run when it starts."""
-    folder = plan.cwd or os.getcwd()
-    is_file = os.path.isabs(plan.script_path)
-    commit, branch = find_git(os.path.dirname(plan.script_path) if is_file else folder)
+    folder = plan.cwd or _current_folder()
+    checkout = os.path.dirname(plan.script_path) if os.path.isabs(plan.script_path) else folder
+    commit, branch = find_git(checkout) if checkout else (None, None)
     return {'script_path': plan.script_path, 'script_args': plan.script_args, 'labels': labels, 'pid': pid,
             'correlation_id': plan.correlation_id, 'git_commit': commit, 'git_branch': branch, 'working_dir': folder,
             'python_version': plan.python_version, 'limits': _limits_of(plan),
@@ -8434,21 +9170,70 @@ def _limits_of(plan):
     return {name: value for name, value in known if value is not None}
 
 
-def _final_record(attempt):
-    # type: (Attempt) -> Dict[str, Any]
+def analyze_failure(attempt):
+    # type: (Attempt) -> Optional[Dict[str, Any]]
+    """Return what the output says of a failure, as LogAnalyzer does, with `stream`: stderr, or stdout where that says nothing.
+
+    None for a success, which shall not pay for it, and where the analysis itself fails.
+    """
+    if attempt.status == 'success':
+        return None
+    analysis = None  # type: Optional[Dict[str, Any]]
+    try:
+        secrets = secret_values(attempt.plan.script_args)
+        for name, tail in list(zip(('stdout', 'stderr'), attempt.tails))[::-1]:
+            text = tail.content[-_ANALYSED:].decode('utf-8', 'replace')
+            found = LogAnalyzer().analyze(text, tail.lines - text.count('\n') + text.endswith('\n'), secrets)
+            if analysis is None or found['kind'] is not None and analysis['kind'] is None:
+                analysis = dict(found, stream=name)
+    except Exception as error:                  # border: what is said about a failure must not become one
+        attempt.warnings.append('the failure was not analysed: %r' % error)
+        return None
+    return analysis
+
+
+def _final_record(attempt, analysis=None):
+    # type: (Attempt, Optional[Dict[str, Any]]) -> Dict[str, Any]
     """Return what is known of a run when it ended."""
     status = attempt.status
     out, err = (tail.content[-_TAIL_BYTES * 2:].decode('utf-8', 'replace') for tail in attempt.tails)
-    return {'status': status, 'cause': attempt.cause, 'evidence': attempt.evidence, 'warnings': attempt.warnings,
-            'artefacts': attempt.artefacts,
-            'metrics': measure(attempt), 'stdout_tail': out, 'stderr_tail': err,
-            'error_summary': None if status == 'success' else summarize_error(out if attempt.is_one_stream else err)}
+    record = {'status': status, 'cause': attempt.cause, 'evidence': attempt.evidence, 'warnings': attempt.warnings,
+              'artefacts': attempt.artefacts,
+              'metrics': _measure_safely(attempt), 'stdout_tail': out, 'stderr_tail': err, 'error_summary': None}
+    if status != 'success':
+        record['error_summary'] = summarize_error(out if attempt.is_one_stream else err)
+        record.update(_explain_failure(analysis))
+    return record
 
 
 def _launch_error_record(error):
     # type: (LaunchError) -> Dict[str, Any]
     return {'status': 'failed', 'cause': 'launch_error', 'evidence': str(error), 'error_summary': str(error),
             'end_time': format_time(time.time()), 'metrics': {'exit_code': error.exit_status}}
+
+
+def _explain_failure(analysis):
+    # type: (Optional[Dict[str, Any]]) -> Dict[str, Any]
+    """Return the fields of a record that come from the analysis of a failure."""
+    if analysis is None:
+        return {}
+    error = analysis['exception']
+    fields = {'error_kind': analysis['kind'], 'error_fingerprint': analysis['fingerprint']}
+    if error is not None:
+        fields.update(error_summary=analysis['summary'], error_frame=_frame_text(error))
+        if error['root_cause'] is not None:
+            root = error['root_cause']
+            fields['error_cause'] = '%s: %s (%s)' % (root['type'], root['message'], _frame_text(root))
+    return fields
+
+
+def _frame_text(error):
+    # type: (Dict[str, Any]) -> Optional[str]
+    """Write where an exception was raised: 'job.py:3 in load'."""
+    if error['file'] is None:
+        return None
+    where = '%s:%s' % (error['file'], error['line'])
+    return '%s in %s' % (where, error['function']) if error['function'] else where
 
 
 def summarize_error(text):
@@ -8495,6 +9280,18 @@ def measure(attempt):
     if attempt.is_one_stream:
         metrics.update(stderr_lines=None, stderr_bytes=None)
     return metrics
+
+
+def _measure_safely(attempt):
+    # type: (Attempt) -> Dict[str, Any]
+    """Border: numbers that cannot be had cost the numbers, not the script's status."""
+    try:
+        return measure(attempt)
+    except Exception as error:
+        attempt.warnings.append('not measured: %r' % error)
+        return dict(dict.fromkeys(METRICS), start_time=format_time(attempt.started_wall), exit_code=attempt.returncode,
+                    execution_time_seconds=attempt.duration, success=attempt.status == 'success',
+                    attempt_number=attempt.plan.attempt_number, timed_out=attempt.cause in ('timeout', 'idle_timeout'))
 
 
 def _system_state():
@@ -8657,13 +9454,16 @@ def format_retention(plan, dry_run):
     return line + ''.join('\n  %d: %s' % (number, reason) for reason, number in sorted(reasons.items()))
 
 
-def format_run(run, samples, attempts, artefacts):
-    # type: (Dict[str, Any], Sequence[Dict[str, Any]], Sequence[Dict[str, Any]], Dict[str, str]) -> str
-    """Return everything that is known of a run, for a terminal."""
+def format_run(run, samples, attempts, artefacts, advice=None, sightings=None):
+    # type: (Dict[str, Any], Sequence[Dict[str, Any]], Sequence[Dict[str, Any]], Dict[str, str], Optional[str], Any) -> str
+    """Return everything that is known of a run, for a terminal; `sightings` is what `get_error_history` says of its error."""
     lines = ['run %d: %s' % (run['id'], _verdict(run)), '']
     facts = [('script', _command_of(run)), ('started', '%s  (%s)' % (_local_time(run['start_time']), run['start_time'])),
              ('ended', _local_time(run['end_time'])), ('cause', run['cause']), ('evidence', run['evidence']),
-             ('error', run['error_summary']), ('limits', ', '.join('%s=%.6g' % pair for pair in sorted(run['limits'].items()))),
+             ('error', run['error_summary']), ('kind of error', run['error_kind']), ('frame', run['error_frame']),
+             ('root cause', run['error_cause']),
+             ('fingerprint', run['error_fingerprint']), ('seen', sightings and _format_sightings(run['id'], sightings)),
+             ('advice', advice), ('limits', ', '.join('%s=%.6g' % pair for pair in sorted(run['limits'].items()))),
              ('labels', ', '.join('%s=%s' % pair for pair in sorted(run['labels'].items()))),
              ('host', '%s, user %s, %s' % (run['hostname'], run['username'], run['platform'])),
              ('python', run['python_version']), ('folder', run['working_dir']),
@@ -8682,6 +9482,19 @@ def format_run(run, samples, attempts, artefacts):
     for name, text in artefacts.items():
         lines += ['', name] + ['  ' + _printable(line) for line in text.splitlines()]
     return '\n'.join(lines)
+
+
+def _format_sightings(run_id, sightings):
+    # type: (int, Dict[str, Any]) -> str
+    """Say how often an error was seen, this run included, and when last in another.
+
+    >>> _format_sightings(7, {'count': 1, 'first_time': '2026-01-31T12:00:00.000000+00:00', 'run_ids': [7]})
+    'for the first time'
+    """
+    others = [number for number in sightings['run_ids'] if number != run_id]
+    if not others:
+        return 'for the first time'
+    return '%d times since %s, last in run %d' % (sightings['count'], _local_time(sightings['first_time']), others[0])
 
 
 def format_metrics_of(metrics):
@@ -9243,7 +10056,7 @@ def _variables_for_script(options):
     variables = {}  # type: Dict[str, str]
     for path in options.get('env_file', ()):
         try:
-            with open(path, encoding='utf-8') as file:
+            with open(path, encoding='utf-8-sig') as file:         # editors of Windows begin a file with a mark
                 text = file.read()
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError('%s: cannot be read: %s' % (path, error))
@@ -9337,10 +10150,14 @@ def _show_verb(arguments, options):
         samples = manager.get_samples(run['id'])
         attempts = manager.get_attempts(run['correlation_id'])
         artefacts = manager.get_artefacts(run['id'])
+        fingerprint = run['error_fingerprint']
+        sightings = manager.get_error_history(fingerprint, run['script_path']) if fingerprint else None
+    known = LogAnalyzer.KNOWN_PATTERNS.get(run['error_kind'])
     if arguments.json:
-        _print(to_json(dict(run, samples=samples, attempts=[a['id'] for a in attempts], artefacts=artefacts)))
+        _print(to_json(dict(run, samples=samples, attempts=[a['id'] for a in attempts], artefacts=artefacts,
+                            error_advice=known and known.advice, error_history=sightings)))
     else:
-        _print(format_run(run, samples, attempts, artefacts))
+        _print(format_run(run, samples, attempts, artefacts, known.advice if known else None, sightings))
     return 0
 
 
@@ -9359,7 +10176,9 @@ def _export_verb(arguments, options):
     if target == '-':
         if arguments.format is None:
             raise UsageError('-: which format? give --format %s' % '|'.join(_EXPORT_WRITERS))
-        target = sys.stdout.buffer
+        target = getattr(sys.stdout, 'buffer', None)
+        if target is None:
+            raise UsageError('-: stdout takes no bytes here; name a file')
     with _manager_for_reading(options) as manager:
         script = _script_in_history(manager, arguments.script) if arguments.script else None
         with _Progress('runs written') as progress:

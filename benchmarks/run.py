@@ -428,6 +428,16 @@ def history_verbs(lab):
              'posix_spawn to exit, %d rounds' % len(listing))]
 
 
+def queries(lab):
+    path = lab.history(lab.many)
+    rows = []
+    out = subprocess.run([sys.executable, os.path.join(HERE, 'queries.py'), path, str(len(lab.rounds(15, 5))), lab.folder],
+                         check=True, stdout=subprocess.PIPE).stdout
+    for what, target, unit, how, times in json.loads(out.decode('utf-8')):
+        rows.append(('%s, %s runs in the file' % (what, format(lab.many, ',')), target, spread(times, '%.1f', unit), how))
+    return rows
+
+
 def peak(lab):
     ratios = []
     for _ in lab.rounds(7, 5):
@@ -456,7 +466,7 @@ def told(path):
 
 BENCHMARKS = {
     'startup': startup, 'sample': sample, 'supervisor': supervisor, 'khz': khz, 'duration': duration, 'output': output,
-    'record': record, 'writers': writers, 'history-verbs': history_verbs, 'peak': peak, 'children': children}
+    'record': record, 'writers': writers, 'history-verbs': history_verbs, 'queries': queries, 'peak': peak, 'children': children}
 
 
 # ======================================================================================================

@@ -154,7 +154,7 @@ def test_metrics_lists_the_registry(place):
 def test_prune_deletes_old_runs(filled):
     """--dry-run counts, the real thing deletes."""
     assert filled.run('prune', '--older-than', '1d').out.decode().strip() == 'deleted 0 runs'
-    assert filled.run('prune', '--older-than', '1ms', '--dry-run').out.decode().strip() == 'would delete 3 runs'
+    assert filled.run('prune', '--older-than', '1ms', '--dry-run').out.decode() == 'would delete 3 runs\n  3: older than 1 ms\n'
     assert len(filled.rows()) == 3
     assert filled.run('prune', '--older-than', '1ms').out.decode().strip() == 'deleted 3 runs'
     assert filled.rows() == []

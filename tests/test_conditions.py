@@ -140,7 +140,15 @@ def test_what_is_wrong_is_said_with_its_column(text, column, part):
     assert part in str(error)
 
 
-def test_the_bounds():
+@pytest.fixture(scope='module')
+def database():
+    """An empty database in memory."""
+    connection = sqlite3.connect(':memory:')
+    yield connection
+    connection.close()
+
+
+def test_the_bounds(database):
     """Ten thousand of anything are refused with a column, not a crash; what is within the bounds is not."""
     for text in ('(' * 10000 + 'success' + ')' * 10000, 'NOT ' * 900 + 'success', '-' * 3000 + '1 = 1', 'NOT ' * 10000 + 'success',
                  '((-' * 1000 + '1', 'success' + ' AND success' * 300, '1' + '+1' * 1900 + ' = 1', 'x' * 5000):
@@ -151,7 +159,7 @@ def test_the_bounds():
     assert runner.parse_condition(long).evaluate({'success': True}) is True
     for text in (deep, long, '1' + '+1' * 248 + ' = 249', 'NOT (1 = 1 OR ' * 6 + '1 < 2 + 3 * -(1 + 2 * (3))' + ')' * 6):
         sql, parameters = runner.parse_condition(text).to_sql({'success': ('1', [])})
-        assert sqlite3.connect(':memory:').execute('SELECT ' + sql, parameters).fetchone()[0] in (0, 1)
+        assert database.execute('SELECT ' + sql, parameters).fetchone()[0] in (0, 1)
 
 
 def test_a_caller_deep_in_its_stack_may_parse_and_evaluate():
@@ -252,15 +260,15 @@ CONDITION_TEXTS = st.recursive(COMPARISON_TEXTS, lambda inner: st.one_of(
 VALUES = st.fixed_dictionaries(dict(
     dict.fromkeys(NUMBERS, FLOATS), success=st.sampled_from([None, True, False]), timed_out=st.sampled_from([None, True, False]),
     status=st.sampled_from([None, 'failed', 'success']), git_branch=st.sampled_from([None, 'main', 'ü', '', 'n', '\U0001f600'])))
-DATABASE = sqlite3.connect(':memory:', check_same_thread=False)
 
 
 @MANY
-@given(CONDITION_TEXTS, VALUES)
-@example('page_faults / exit_code > 0', {'page_faults': 5, 'exit_code': 2})
-@example('NOT page_faults / 0 = 1 OR 1 > 2', {'page_faults': 5})
-@example('- page_faults - - 1 = 3', {'page_faults': -2})
-def test_sqlite_means_what_we_mean(text, values):
+@given(text=CONDITION_TEXTS, values=VALUES)
+@example(text='(page_faults = 5) < exit_code', values={'page_faults': 5, 'exit_code': 2})
+@example(text='page_faults / exit_code = 2.5', values={'page_faults': 5, 'exit_code': 2})
+@example(text='NOT page_faults / 0 = 1 OR 1 > 2', values={'page_faults': 5})
+@example(text='- page_faults - - 1 = 3', values={'page_faults': -2})
+def test_sqlite_means_what_we_mean(database, text, values):
     """True, false and unknown are 1, 0 and NULL, for any condition over any values."""
     try:
         condition = runner.parse_condition(text)
@@ -268,7 +276,7 @@ def test_sqlite_means_what_we_mean(text, values):
         assert 'binds less' in str(error) or 'after a comparison' in str(error) or 'deep' in str(error), error
         return
     sql, parameters = condition.to_sql({name: ('?', [values.get(name)]) for name in condition.names})
-    answer = DATABASE.execute('SELECT ' + sql, parameters).fetchone()[0]
+    answer = database.execute('SELECT ' + sql, parameters).fetchone()[0]
     assert {None: None, 0: False, 1: True}[answer] is condition.evaluate(values), (sql, parameters)
 
 

@@ -1,6 +1,7 @@
 """What the README shows works as it is written."""
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -44,7 +45,7 @@ def test_commands_of_the_readme_work(place):
     lines = commands()
     assert len(lines) >= 10
     for line in lines:
-        finished = place.run(*line.split()[3:])
+        finished = place.run(*shlex.split(line)[3:])
         assert finished.status == 0 or line.split()[3] == 'doctor', (line, finished)
 
 

@@ -9,6 +9,7 @@ import time
 import pytest
 from conftest import (
     CPU_TOLERANCE,
+    LINUX,
     PEAK_TOLERANCE,
     PORTABLE,
     PYPY,
@@ -449,8 +450,16 @@ def test_memory_without_end_is_stopped_in_time(place):
     assert (result['cause'], result['status'], result['returncode']) == ('memory_limit', 'killed', -signal.SIGKILL)
     assert '200 MiB' in result['evidence']
     assert result['metrics']['memory_max_mb'] is None or result['metrics']['memory_max_mb'] < 260
-    assert any('memory limit' in warning for warning in result['warnings'])
     assert place.run('--max-memory', '200MiB', sys.executable, '-c', code).status == 137
+
+
+@linux_only
+def test_a_script_near_its_memory_limit_is_warned_of(place):
+    """Over 80 % of the limit, held for many looks until it ends by itself: the result says so, once; below: nothing."""
+    small = place.result('--max-memory', '500MiB', script('hold_memory.py'), 1, 0.2, 0)
+    large = place.result('--max-memory', '500MiB', script('hold_memory.py'), 415, 1, 0)
+    assert small['warnings'] == [] and large['success']
+    assert len(large['warnings']) == 1 and large['warnings'][0].startswith('memory limit: ') and '500 MiB' in large['warnings'][0]
 
 
 @posix_only
@@ -529,6 +538,104 @@ def test_py_spy_is_asked_where_it_is_installed(place):
     assert 'stack of ' in result['artefacts']['hang'] and result['metrics']['num_processes'] == 1
 
 
+#: Stands for a process of Python 3.14: it runs what it is asked to between two steps of its main thread, in its __main__.
+ASKABLE = """
+import os, sys, threading, time
+def innermost():
+    while True:
+        if %r and os.path.exists('ask-%%d' %% os.getpid()):
+            with open('ask-%%d' %% os.getpid()) as file:
+                path = file.read()
+            with open(path) as file:
+                exec(file.read(), sys.modules['__main__'].__dict__)
+            os.unlink('ask-%%d' %% os.getpid())
+            print(sorted(name for name in dir(sys.modules['__main__']) if name in ('os', 'faulthandler', 'file')), flush=True)
+        time.sleep(0.01)
+if sys.argv[1:]:
+    os.fork()
+threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+innermost()
+"""
+
+
+@pytest.fixture
+def remote_exec(place, monkeypatch):
+    """Stand in for sys.remote_exec of Python 3.14: it returns at once; the process runs the file later, or never."""
+    asked = []
+
+    def leave(pid, path):
+        asked.append((pid, path))
+        place.write('ask-%d.part' % pid, path)
+        os.rename(os.path.join(place.folder, 'ask-%d.part' % pid), os.path.join(place.folder, 'ask-%d' % pid))
+    monkeypatch.setattr(sys, 'remote_exec', leave, raising=False)
+    monkeypatch.setenv('TMPDIR', place.folder)
+    monkeypatch.setattr('tempfile.tempdir', None)
+    monkeypatch.setenv('PATH', os.path.dirname(sys.executable) + os.pathsep + '/usr/bin:/bin')
+    return asked
+
+
+def hang(place, code, *words):
+    """Run code that hangs into its time limit, inside this process."""
+    return runner.ScriptRunner(place.write('job.py', code), words, timeout=0.7, grace=2.0, history_db=place.history,
+                               working_dir=place.folder).run_script()
+
+
+def python_is_told():
+    """Tell whether a process of this interpreter has its version in the names of its files, as 3.14 has."""
+    return LINUX and runner._python_version_of(os.getpid()) == '%d.%d' % sys.version_info[:2]
+
+
+@pytest.mark.skipif(PYPY or not python_is_told(), reason='needs a CPython that is called python3.x')
+def test_python_3_14_is_asked_for_its_stacks(place, remote_exec):
+    """Every Python process of the tree is asked, its threads are told, our own frames are not; nothing stays behind."""
+    result = hang(place, ASKABLE % True, 'fork')
+    text = result['artefacts']['hang']
+    assert len(remote_exec) == 2 and text.count(' in innermost') == 2 and text.count('hread 0x') >= 4, text
+    assert 'script-runner' not in text and 'no Python stack' not in text and result['warnings'] == []
+    assert "['os']" in result['stdout'] and 'file' not in result['stdout'] and result['stderr'] == ''
+    assert [name for name in os.listdir(place.folder) if name.startswith('script-runner-')] == []
+
+
+@pytest.mark.skipif(PYPY or not python_is_told(), reason='needs a CPython that is called python3.x')
+def test_a_process_that_does_not_answer_delays_by_little_and_is_told_of(place, remote_exec, monkeypatch):
+    """One line says why there is no stack; a request that is found late still finds its file."""
+    monkeypatch.setattr(runner, '_ANSWER_WITHIN', 0.1)
+    late = ('import os, signal, sys, time\ndef look(*_):\n    with open("ask-%d" % os.getpid()) as file: path = file.read()\n'
+            '    print(os.path.exists(path)); sys.exit(3)\nsignal.signal(signal.SIGTERM, look)\nwhile True: time.sleep(0.01)\n')
+    result = hang(place, late)
+    assert len(remote_exec) == 1 and 'did not come to it in time' in result['artefacts']['hang']
+    assert (result['stdout'], result['returncode']) == ('True\n', 3)
+    assert [name for name in os.listdir(place.folder) if name.startswith('script-runner-')] == []
+
+
+@linux_only
+@pytest.mark.parametrize('trouble, told', [('fails', 'sys.remote_exec failed: not permitted'), ('other', 'can be asked from here'),
+                                           ('late', 'no time was left')])
+def test_no_process_is_asked_that_may_not_be(place, remote_exec, monkeypatch, trouble, told):
+    """Another version, no permission, no time: nothing is written to it, and the reason is told."""
+    def refuse(pid, path):
+        raise PermissionError('not permitted')
+    processes = [(os.getpid(), runner.process_start(os.getpid()))]
+    monkeypatch.setattr(runner, '_is_python', lambda command: True)
+    monkeypatch.setattr(runner, '_python_version_of', lambda pid: '2.7' if trouble == 'other' else '%d.%d' % sys.version_info[:2])
+    if trouble == 'fails':
+        monkeypatch.setattr(sys, 'remote_exec', refuse)
+    text = runner.describe_hang(processes, 0.0 if trouble == 'late' else 5.0, place.folder)
+    assert told in text and remote_exec == []
+    assert 'py-spy is not installed' in runner.describe_hang(processes)
+
+
+@linux_only
+def test_evidence_holds_no_secret(place):
+    """What py-spy prints of a command line is redacted as all that is stored, also the bare value."""
+    tool = place.write('py-spy', '#!/bin/sh\ncat /proc/$4/cmdline | tr "\\0" " "; echo; echo "frame of hunter2x"\n')
+    os.chmod(tool, 0o755)
+    place.write('job.py', 'import time; time.sleep(60)')
+    place.run('--timeout', '0.5s', 'job.py', '--password', 'hunter2x', env={'PATH': place.folder + os.pathsep + os.environ['PATH']})
+    kept = place.rows('SELECT content FROM artefacts')[0]['content']
+    assert 'frame of [redacted]' in kept and 'hunter2x' not in kept
+
+
 @posix_only
 def test_a_hanging_python_script_prints_its_stacks_when_asked(place):
     """--hang-stack: faulthandler's stacks are on stderr and in the record; without it the environment is the script's own."""
@@ -579,10 +686,12 @@ def test_the_kernel_keeps_the_memory_limit_where_it_can(place):
         pytest.skip('needs a memory control group that may be made')
     group.remove()
     assert not os.path.exists(group.folder)
+    before = os.listdir(os.path.dirname(group.folder))
     code = 'import mmap\nb = mmap.mmap(-1, 1 << 30)\nfor i in range(0, 1 << 30, 4096): b[i] = 1'
     result = place.result('--max-memory', '100MiB', '--monitor-interval', '5s', sys.executable, '-c', code)
     assert (result['cause'], result['status']) == ('memory_limit', 'killed') and result['evidence']
-    assert [name for name in os.listdir(os.path.dirname(group.folder)) if name.startswith('script-runner-')] == []
+    left = [name for name in os.listdir(os.path.dirname(group.folder)) if name.startswith('script-runner-') and name not in before]
+    assert [name for name in left if not is_running(int(name.split('-')[2]))] == []      # another suite's runs may be under way
 
 
 def test_a_group_without_a_memory_controller_is_left(tmp_path):
@@ -599,6 +708,10 @@ def test_a_group_without_a_memory_controller_is_left(tmp_path):
     ('sampler', 'runner.ProcSampler.sample = fail'),
     ('sampler at its start', 'runner.ProcSampler.__init__ = fail'),
     ('history thread', 'runner._Recorder._work = fail'),
+    ('history thread at its start', 'runner._Recorder.start = fail'),
+    ('record', 'runner._complete_record = fail'),
+    ('place of the run', 'runner.find_git = fail'),
+    ('measuring', 'runner.measure = fail'),
     ('limits', 'runner._Warden.look = fail'),
     ('counting', 'runner.Tail.add = fail'),
     ('pump thread', 'runner._Pump._carry = fail'),
@@ -618,6 +731,19 @@ def test_a_part_that_fails_harms_neither_bytes_nor_status(place, what, fault):
     with open(os.path.join(place.folder, 'r.json')) as file:
         result = json.load(file)
     assert result['success'] and 'planted' in ' '.join(result['warnings']), result['warnings']
+
+
+@own_process_only
+@pytest.mark.skipif(PYPY, reason='PyPy itself does not start in a folder that is gone')
+def test_a_folder_that_was_removed_harms_nobody(place):
+    """A script may be started from a folder that is gone: its status and output come back as bare."""
+    gone = os.path.join(place.folder, 'gone')
+    os.mkdir(gone)
+    path = place.write('job.py', 'print("ran"); raise SystemExit(6)')
+    finished = place.run(path, cwd=gone, preexec_fn=lambda: os.rmdir(gone))
+    assert (finished.status, finished.out) == (6, b'ran\n'), finished
+    row, = place.rows()
+    assert (row['exit_code'], row['working_dir'], row['script_path']) == (6, None, os.path.realpath(path))
 
 
 @own_process_only

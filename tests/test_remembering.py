@@ -589,8 +589,25 @@ def test_older_files_are_brought_forward(tmp_path, version):
     with runner.HistoryManager(path) as manager:
         run_id = save(manager, artefacts={'hang': 'x'})
         assert manager.get_artefacts(run_id) == {'hang': 'x'}
+        failed = save(manager, status='failed', error_kind='key', error_fingerprint='KeyError-000001', error_frame='job.py:1 in f')
+        assert manager.get_execution(failed)['error_frame'] == 'job.py:1 in f'
+        assert manager.get_error_history('KeyError-000001')['run_ids'] == [failed]
         assert [r['script_path'] for r in manager.get_execution_history(days=None)][-1] == '/old.py'
         assert manager.get_database_stats()['schema_version'] == runner._SCHEMA_VERSION
+
+
+def test_sightings_of_an_error_are_counted_by_an_index(history):
+    """By fingerprint, of one script or all: count, first time, the newest ten; none is none."""
+    runs = [save(history, script_path='job%d.py' % (i % 2), correlation_id=runner.new_correlation_id(), status='failed',
+                 error_fingerprint='KeyError-000001', start_time='2026-01-%02dT00:00:00+00:00' % (30 - i)) for i in range(24)]
+    save(history, correlation_id=runner.new_correlation_id())
+    found = history.get_error_history('KeyError-000001')
+    assert (found['count'], found['run_ids'], found['first_time'][:10]) == (24, runs[:10], '2026-01-07')
+    assert history.get_error_history('KeyError-000001', 'job1.py')['run_ids'] == runs[1:20:2]
+    assert history.get_error_history('KeyError-000002') == {'count': 0, 'first_time': None, 'run_ids': []}
+    with history.get_connection() as connection:
+        plan = connection.execute("EXPLAIN QUERY PLAN SELECT count(*) FROM run WHERE error_fingerprint = 'x'").fetchall()
+    assert 'run_by_error' in str(plan)
 
 
 @own_process_only

@@ -104,7 +104,7 @@ def test_a_timeout_holds_for_each_attempt(place):
 
 @pytest.mark.parametrize('words, part', [
     (['--retry', 'x'], "'x'"), (['--retry', '0'], "'0'"), (['--retry-delay', '1s'], '--retry N'),
-    (['--retry', '1', '--retry-on', 'timout'], "did you mean 'timeout'"),
+    (['--retry', '1', '--retry-on', 'timout'], "--retry-on 'timout': neither an exit code nor a cause; did you mean 'timeout'"),
     (['--retry', '1', '--retry-strategy', 'fibonaci'], "did you mean 'fibonacci'")])
 def test_bad_values_are_named(place, words, part):
     """Exit 2, and nothing was started."""
@@ -216,6 +216,11 @@ def test_env_file_on_the_command_line(place):
     place.write('vars', 'A=1\nB=2\n')
     code = 'import os; print(os.environ["A"], os.environ["B"])'
     assert place.run('--env', 'B=3', '--env-file', 'vars', sys.executable, '-c', code).out.split() == [b'1', b'3']
+    place.write('marked', b'\xef\xbb\xbfA=4\r\nB=5\r\n')
+    assert place.run('--env-file', 'marked', sys.executable, '-c', code).out.split() == [b'4', b'5']
+    place.write('nul', b'A=x\0y\n')
+    finished = place.run('--env-file', 'nul', sys.executable, '-c', code)
+    assert finished.status == 2 and b"environment variable 'A'" in finished.err and b'x' not in finished.err.split(b"'A'")[1][:1]
     assert place.run('--env-file', 'none', sys.executable, '-c', code).status == 2
 
 

@@ -60,11 +60,75 @@ def test_a_missing_script_raises(run, tmp_path):
 
 
 @pytest.mark.parametrize('options', [{'timeout': 0}, {'timeout': -1}, {'timeout': 'abc'}, {'log_level': 'LOUD'},
-                                     {'config_file': 'x.yaml'}, {'grace': 'x'}])
+                                     {'config_file': 'x.yaml'}, {'grace': 'x'}, {'grace': float('nan')}, {'capture_bytes': -1},
+                                     {'capture_bytes': 'x'}, {'env_vars': {'A': 'a\0b'}}, {'env_vars': {'A=B': 'x'}},
+                                     {'env_vars': {'': 'x'}}, {'env_vars': {'A': 3}}])
 def test_values_that_cannot_be_are_refused(run, options):
     """UsageError at construction, naming the value."""
     with pytest.raises(runner.UsageError):
         run('job.py', **options)
+
+
+@pytest.mark.parametrize('word', ['a\0b', '\ud800'])
+def test_words_that_no_program_can_be_given_are_refused(run, word):
+    """UsageError at construction, naming the word."""
+    with pytest.raises(runner.UsageError) as caught:
+        run('job.py', word)
+    assert repr(word) in str(caught.value)
+
+
+@pytest.mark.parametrize('options', [{'timeout': 1e300}, {'timeout': 1e10, 'grace': 1e300}, {'timeout': '99999999999d'}])
+def test_the_longest_limits_are_limits_too(run, options):
+    """What is longer than the platform can wait for is waited for in parts."""
+    job = run(script('exit_with.py'), '3', **options)
+    job.monitor_interval = 1e300
+    result = job.run_script()
+    assert (result['returncode'], result['warnings']) == (3, [])
+
+
+@own_process_only
+def test_the_longest_limits_of_the_command_line(place):
+    """Also where the process is ours."""
+    words = ['--timeout', '99999999999d', '--monitor-interval', '99999999999d', '--timeout', '0.00001d']
+    assert place.run(*(words + [script('exit_with.py'), '3'])).status == 3
+
+
+@linux_only
+def test_arguments_and_paths_that_are_no_text_are_recorded(run, tmp_path):
+    """Bytes that are no UTF-8 reach the script as they are, and the history in a readable form."""
+    path = os.path.join(os.fsencode(str(tmp_path)), b'caf\xe9.py')
+    with open(path, 'wb') as file:
+        file.write(b'import os, sys; print(os.fsencode(sys.argv[1]))')
+    job = run(os.fsdecode(path), os.fsdecode(b'\xff'))
+    result = job.run_script()
+    assert result['stdout'] == "b'\\xff'\n" and result['warnings'] == []
+    row, = job.history_manager.get_execution_history(os.fsdecode(path))
+    assert row['script_path'].endswith('caf\\udce9.py') and row['script_args'] == [os.fsdecode(b'\xff')]
+
+
+@own_process_only
+def test_a_script_whose_name_is_no_text_is_shown(place):
+    """history and show print it in a readable form, as a table and as JSON."""
+    place.write(os.fsdecode(b'caf\xe9.py'), 'raise ValueError')
+    assert place.run(os.fsdecode(b'./caf\xe9.py'), os.fsdecode(b'\xff')).status == 1
+    for words in (['history'], ['history', '--json'], ['show', 'last'], ['show', 'last', '--json'], ['history', os.fsdecode(b'caf\xe9.py')]):
+        finished = place.run(*words)
+        assert finished.status == 0 and b'caf' in finished.out, finished
+    assert place.rows()[0]['error_kind'] == 'value'
+
+
+@pytest.mark.parametrize('error', [SystemExit(4), ValueError('planted')])
+def test_a_hook_that_ends_the_process_harms_nothing(run, error):
+    """sys.exit() in a hook is its failure, not the run's."""
+    class Hook(runner.ExecutionHook):
+        def pre(self, plan):
+            raise error
+        post = pre
+    job = run(script('exit_with.py'), '0')
+    job.hooks = [Hook()]
+    result = job.run_script()
+    assert result['success'] and [warning.split(':')[0] for warning in result['warnings']] == [
+        'pre hook failed', 'post hook failed'] and repr(error) in result['warnings'][0]
 
 
 def test_the_environment_and_folder_are_set_for_the_script_only(run, tmp_path):
