@@ -10622,8 +10622,11 @@ _ATTEMPT_FIELDS = ('id', 'attempt_number', 'status', 'cause', 'execution_time_se
 
 def describe_run(manager, run):
     # type: (HistoryManager, Dict[str, Any]) -> Dict[str, Any]
-    """Return what the page of a run shows: run (with its attempts and artefacts), samples (fields, rows), metrics (the
-    registry), comparison (None: with what?), version, written."""
+    """Return what the page of a run shows: run (with attempts, artefacts, error_advice, error_history), samples (fields, rows),
+    metrics (the registry), comparison (None: with what?), version, written."""
+    known, fingerprint = LogAnalyzer.KNOWN_PATTERNS.get(run['error_kind']), run['error_fingerprint']
+    run = dict(run, error_advice=known.advice if known else None,
+               error_history=manager.get_error_history(fingerprint, run['script_path']) if fingerprint else None)
     run = dict(run, artefacts=manager.get_artefacts(run['id']), last_good=manager.get_last_good(run['id']), attempts=[
         {name: attempt[name] for name in _ATTEMPT_FIELDS} for attempt in manager.get_attempts(run['correlation_id'])])
     rows = [[row[name] for name in SAMPLE_FIELDS] for row in manager.get_samples(run['id'])]
