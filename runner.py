@@ -7798,8 +7798,8 @@ def recommend_limit(values, margin=0.5, min_runs=10):
 
     Returns recommended (the greater of the two), p95, largest, n and reason; below `min_runs` values recommended is None.
 
-    >>> recommend_limit([10.0] * 19 + [12.0])['recommended']
-    15.15
+    >>> recommend_limit([10.0] * 20)['recommended']
+    15.0
     """
     ordered = sorted(_known(values)[1])
     result = {'recommended': None, 'p95': None, 'largest': None, 'n': len(ordered), 'reason': None}  # type: Dict[str, Any]
@@ -10227,16 +10227,14 @@ def _advise(manager, script):
 
 def _round_up(limit, value):
     # type: (str, float) -> str
-    """Write a recommended value as it is typed, rounded up.
+    """Write a recommended value as it is typed, rounded up to two digits.
 
     >>> _round_up('--timeout', 71.2), _round_up('--timeout', 0.4), _round_up('--max-memory', 300.1), _round_up('CPUs', 163.0)
-    ('80s', '1s', '320MiB', '2')
+    ('72s', '1s', '310MiB', '2')
     """
     if limit == 'CPUs':
         return '%d' % max(1, -int(-value // 100))
-    step = 1
-    while value > 20 * step:
-        step *= 2 if limit != '--timeout' else 10 if step != 1 else 5
+    step = 10 ** max(0, len('%d' % value) - 2)
     rounded = -int(-value // step) * step
     return '%dMiB' % rounded if limit == '--max-memory' else '%ds' % rounded
 
