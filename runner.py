@@ -7161,7 +7161,7 @@ def _analyze_runs(analyzer, rows, result, better, window_size, threshold_pct):
     regression = analyzer.detect_regression(values, window_size, threshold_pct, better)
     for step in steps:
         step['previous_commit'] = runs[step['index'] - 1][3]
-    odd = analyzer.detect_anomalies(values, 'mad')
+    odd = odd_within_levels(analyzer, values, [step['index'] for step in steps])
     for record in odd + steps:
         run = runs[record['index']]
         record.update(run_id=run[0], start_time=run[1], git_commit=run[3])
@@ -7178,6 +7178,18 @@ def _analyze_runs(analyzer, rows, result, better, window_size, threshold_pct):
         percentiles=analyzer.calculate_percentiles(values), regression_line=line, per_day=_slope_per_day(runs, values),
         anomalies=odd, change_points=steps, regression=regression, reasons=reasons, runs=[_run_record(run) for run in runs])
     return result
+
+
+def odd_within_levels(analyzer, values, places):
+    # type: (TrendAnalyzer, Sequence[Any], Sequence[int]) -> List[Dict[str, Any]]
+    """Return what detect_anomalies ('mad') finds between the steps at `places`: what is usual now is not odd beside what was.
+
+    >>> odd_within_levels(TrendAnalyzer(), [1.0, 1.1, 0.9, 1.0, 1.1] * 4 + [5.0, 5.1, 4.9, 5.0, 5.1], [20])
+    []
+    """
+    edges = [0] + list(places) + [len(values)]
+    return [dict(record, index=record['index'] + first) for first, end in zip(edges, edges[1:])
+            for record in analyzer.detect_anomalies(values[first:end], 'mad')]
 
 
 def _run_record(row):
@@ -10204,15 +10216,14 @@ def _anomalies_verb(arguments, options):
 def _odd_runs(manager, script, days):
     # type: (HistoryManager, str, Optional[float]) -> List[Dict[str, Any]]
     """Return a record of each odd value among the last good runs of a script, and of runs that are odd only as a whole."""
-    runs = _good_runs(manager, script, _USUAL_RUNS, days)
+    analyzer, runs = TrendAnalyzer(), _good_runs(manager, script, _USUAL_RUNS, days)
     found = []
     for name in _JUDGED_METRICS:
         values = [run['metrics'].get(name) for run in runs]
-        known = [value for value in values if value is not None]
-        for odd in TrendAnalyzer().detect_anomalies(values, 'mad'):
-            rest = known[:]
-            rest.remove(values[odd['index']])
-            found.append(_odd_record(runs[odd['index']], name, odd['direction'], brief_value(name, odd['value']), rest))
+        steps = [step['index'] for step in analyzer.detect_change_points(values)]
+        for odd in odd_within_levels(analyzer, values, steps):
+            level = _level_around(values, steps, odd['index'])
+            found.append(_odd_record(runs[odd['index']], name, odd['direction'], brief_value(name, odd['value']), level))
     alone = set(record['run_id'] for record in found)
     for odd in MLAnomalyDetector().detect([run['metrics'] for run in runs], _JUDGED_METRICS):
         run = runs[odd['index']]
@@ -10220,6 +10231,14 @@ def _odd_runs(manager, script, days):
             parts = ', '.join('%s %s' % (part['metric'], part['direction']) for part in odd['contributions'][:3])
             found.append(_odd_record(run, 'together', None, parts, ()))
     return found
+
+
+def _level_around(values, steps, index):
+    # type: (Sequence[Any], Sequence[int], int) -> List[Any]
+    """Return the values between the steps around a place, without the one that stands there."""
+    first = max([0] + [step for step in steps if step <= index])
+    end = min([len(values)] + [step for step in steps if step > index])
+    return list(values[first:index]) + list(values[index + 1:end])
 
 
 def _odd_record(run, name, direction, text, rest):
