@@ -6618,8 +6618,10 @@ class _Recorder(object):
 _CLAIM = 0.003            # a verdict is claimed when its p-value, for the whole series, is at most this
 _MINIMUM_TREND = 5        # values below which nothing can be said: five in one order happen by chance in 1 of 60 series
 _MINIMUM_STEP = 16        # shortest series in which a step can be told from chance by ranks
+_LONGEST_WINDOWED = 1000  # values up to which windows are searched too; longer series show their steps without
 _MINIMUM_BEFORE = 5       # runs before the window that detect_regression compares with
-_EXACT_SLOPES = 200       # values up to which Theil-Sen takes every pair; longer series become medians of blocks
+_EXACT_SLOPES = 300       # values up to which Theil-Sen takes every pair
+_BLOCKS = 150             # medians of neighbours that longer series become
 _MAD_TO_SIGMA = 1.482602218505602       # 1 / normal quantile of 3/4
 _MEAN_TO_SIGMA = 1.2533141373155003     # sqrt(pi / 2): mean absolute deviation -> sigma of a normal
 
@@ -6832,12 +6834,12 @@ def _fit_line(x, y):
     return slope, mean_y - slope * mean_x, residual, math.fsum([d * d for d in dy]), sxx
 
 
-def _block_medians(x, y, most):
-    # type: (Sequence[float], Sequence[float], int) -> Tuple[Sequence[float], Sequence[float]]
-    """Put neighbours together until at most `most` remain: each block's mean x and median y."""
-    if len(y) <= most:
+def _block_medians(x, y):
+    # type: (Sequence[float], Sequence[float]) -> Tuple[Sequence[float], Sequence[float]]
+    """Put neighbours of a long series together: each block's middle x and median y. A short one stays as it is."""
+    if len(y) <= _EXACT_SLOPES:
         return x, y
-    edges = [i * len(y) // most for i in range(most + 1)]
+    edges = [i * len(y) // _BLOCKS for i in range(_BLOCKS + 1)]
     blocks = list(zip(edges, edges[1:]))
     return [(x[a] + x[b - 1]) / 2.0 for a, b in blocks], [_median(y[a:b]) for a, b in blocks]
 
@@ -6858,8 +6860,28 @@ def _theil_sen(x, y):
     spread = 1.959963984540054 * math.sqrt(max(variance, 0) / 18.0)
     low = max(int(round((count - spread) / 2.0)) - 1, 0)
     high = min(int(round((count + spread) / 2.0)), count - 1)
-    slopes.sort()
-    return _median(slopes), slopes[low], slopes[high]
+    first, lower, upper, last = _in_order(slopes, (low, (count - 1) // 2, count // 2, high))
+    return lower + (upper - lower) / 2.0, first, last
+
+
+def _in_order(values, places):
+    # type: (List[float], Sequence[int]) -> List[float]
+    """Return what would stand at these rising places if the values were sorted.
+
+    Of many values only those in the range that a sample promises are sorted: a third of the time. The range is proved by
+    counting. """
+    count = len(values)
+    if count > 4000:
+        sample = sorted(values[::count // 1000])
+        margin = 2 * int(len(sample) ** 0.5)
+        low = sample[max(places[0] * len(sample) // count - margin, 0)]
+        high = sample[min(places[-1] * len(sample) // count + margin, len(sample) - 1)]
+        below = sum([value < low for value in values])
+        inside = sorted([value for value in values if low <= value <= high])
+        if below <= places[0] and places[-1] < below + len(inside):
+            return [inside[place - below] for place in places]
+    ordered = sorted(values)
+    return [ordered[place] for place in places]
 
 
 def _repeats(values):
@@ -6871,13 +6893,22 @@ def _repeats(values):
     return [count for count in counts.values() if count > 1]
 
 
-def _inflation(residuals):
-    # type: (Sequence[float]) -> float
-    """Estimate by how much dependence between neighbours widens a mean's variance: (1 + r) / (1 - r), never below 1."""
+def _inflation(numbers, residuals):
+    # type: (Sequence[float], Sequence[float]) -> float
+    """Estimate by how much dependence between neighbours widens the variance of a mean: (1 + r) / (1 - r), never below 1.
+
+    r, the correlation of neighbours, is the lesser of two estimates: that of the residuals, and that of the squared differences
+    over two places and over one, which levels that the residuals still hold hardly touch (Chakar et al., Bernoulli 23, 2017).
+    Both are too low in short series; 4 / n makes up for it.
+    """
     square = sum([r * r for r in residuals])
     if square <= 0.0:
         return 1.0
-    r = sum([a * b for a, b in zip(residuals, residuals[1:])]) / square + 1.0 / len(residuals)
+    r = sum([a * b for a, b in zip(residuals, residuals[1:])]) / square
+    n = len(numbers)
+    near = sum([(a - b) ** 2 for a, b in zip(numbers, numbers[1:])]) / (n - 1)
+    far = sum([(a - b) ** 2 for a, b in zip(numbers, numbers[2:])]) / (n - 2)
+    r = min(r, far / near - 1.0 if near else 0.0) + 4.0 / n
     r = min(max(r, 0.0), 0.9)
     return (1.0 + r) / (1.0 - r)
 
@@ -6895,7 +6926,7 @@ def _trend_p(numbers):
     slope = sum([(i + 1 - middle) * (r - middle) for i, r in enumerate(ranks)]) / sxx
     explained = min(slope * slope * sxx / total, 1.0 - 1.0 / n ** 2)
     residuals = [r - middle - slope * (i + 1 - middle) for i, r in enumerate(ranks)]
-    return _student_p(((n - 2) * explained / (1.0 - explained) / _inflation(residuals)) ** 0.5, n - 2)
+    return _student_p(((n - 2) * explained / (1.0 - explained) / _inflation(ranks, residuals)) ** 0.5, n - 2)
 
 
 def _best_step(numbers):
@@ -6918,18 +6949,24 @@ def _best_step(numbers):
     explained = min(best * n / total, 1.0 - 1.0 / n)
     before, after = at_best / place, -at_best / (n - place)
     residuals = [r - before for r in ranks[:place]] + [r - after for r in ranks[place:]]
-    return place, ((n - 2) * explained / (1.0 - explained) / _inflation(residuals)) ** 0.5
+    return place, ((n - 2) * explained / (1.0 - explained) / _inflation(ranks, residuals)) ** 0.5
 
 
 def _step_p(score, n):
     # type: (float, int) -> float
-    """Return the probability that the best step of `n` values without one reaches this score."""
-    return min(1.0, n * _normal_p(score))
+    """Return the probability that the best step of `n` independent values without one reaches this score.
+
+    Student's p for a step at a given place, times how many places there are to choose from: fitted to the quantiles of up to two
+    million simulated series of each of 16 lengths from 16 to 5000 (benchmarks/calibration.py --steps), right within 10 % at
+    0.003. Ranks make it the same for every distribution.
+    """
+    import math
+    return min(1.0, _student_p(score, n - 2) * math.exp(0.6408 + 0.2056 * score - 12.3537 / n) * n ** 0.3227)
 
 
 def _find_steps(numbers):
     # type: (Sequence[float]) -> List[Tuple[int, float, float]]
-    """Return (place, score, p) of every step: split at the best one, look in both halves, test again between the neighbours."""
+    """Return (place, score, p) of every step: split at the best one, look in both parts, test again between the neighbours."""
     places = []  # type: List[int]
     waiting = [(0, len(numbers))]
     while waiting:
@@ -6943,35 +6980,113 @@ def _find_steps(numbers):
 
 def _tested_step(numbers, start, end):
     # type: (Sequence[float], int, int) -> Tuple[int, float, float]
+    """Return the surest step of a stretch: of the whole, else of one of the windows in it.
+
+    The whole has five sixths of the permitted error, the windows share the rest. They are for a level that comes back: over
+    the whole its two steps hide each other. """
     if end - start < _MINIMUM_STEP:
         return start, 0.0, 1.0
     place, score = _best_step(numbers[start:end])
-    return start + place, score, _step_p(score, end - start)
+    best = (start + place, score, min(1.0, 1.2 * _step_p(score, end - start)))
+    if best[2] <= _CLAIM or end - start > _LONGEST_WINDOWED:
+        return best
+    windows = _windows(start, end)
+    for a, b in windows:
+        place, score = _best_step(numbers[a:b])
+        p = min(1.0, 6.0 * len(windows) * _step_p(score, b - a))
+        if p < best[2]:
+            best = (a + place, score, p)
+    return best
+
+
+def _windows(start, end):
+    # type: (int, int) -> List[Tuple[int, int]]
+    """Return stretches of two thirds, four ninths, … of a stretch, each overlapping the next by two thirds or more
+    (as in seeded binary segmentation: Kovacs et al., Biometrika 110, 2023)."""
+    windows = []
+    length = (end - start) * 2 // 3
+    while length >= _MINIMUM_STEP:
+        room = end - start - length
+        count = -(-3 * room // length)
+        windows += [(start + room * i // count, start + room * i // count + length) for i in range(count + 1)]
+        length = length * 2 // 3
+    return windows
 
 
 def _tested_again(numbers, places):
     # type: (Sequence[float], List[int]) -> List[Tuple[int, float, float]]
-    """Keep what is still a step between its neighbours; a step that goes widens its neighbours' room, so begin again."""
-    while True:
-        edges = [0] + places + [len(numbers)]
-        found = [_tested_step(numbers, edges[i], edges[i + 2]) for i in range(len(places))]
-        weakest = max(found, key=lambda step: step[2]) if found else None
-        if weakest is None or weakest[2] <= _CLAIM:
+    """Put each step where it is likeliest between its neighbours, and drop the weakest until all are steps.
+
+    A step that goes widens its neighbours' room, so all are tested again.
+    """
+    while places:
+        found = []
+        for i, place in enumerate(places):
+            edges = [0] + places + [len(numbers)]
+            moved, score, p = _tested_step(numbers, edges[i], edges[i + 2])
+            places[i] = moved if p <= _CLAIM else place
+            found.append((places[i], score, p))
+        weakest = max(found, key=lambda step: step[2])
+        if weakest[2] <= _CLAIM:
             return found
         del places[found.index(weakest)]
+    return []
 
 
 def _rank_sum_p(before, after):
     # type: (Sequence[float], Sequence[float]) -> float
-    """Return the two-sided p-value of Wilcoxon's rank sum test, from the normal distribution with the variance of the ties."""
+    """Return the two-sided p-value of Wilcoxon's rank sum test (Mann & Whitney's U): exact, or an expansion where values
+    repeat."""
     ranks = _ranks(list(before) + list(after))
     n, window = len(ranks), len(after)
     middle = (n + 1) / 2.0
+    distance = abs(sum(ranks[n - window:]) - window * middle)
+    u = int(window * (n - window) / 2.0 - distance + 0.25)
+    if len(set(ranks)) == n and u * min(window, n - window) <= 20000:
+        return min(1.0, 2.0 * _orders_up_to(u, window, n - window) / _orders(n, window))
     total = sum([(r - middle) ** 2 for r in ranks])
-    if not total:
-        return 1.0
-    sigma = (total / (n - 1) * window * (n - window) / n) ** 0.5
-    return _normal_p(max(abs(sum(ranks[n - window:]) - window * middle) - 0.5, 0.0) / sigma)
+    return _rank_sum_tail(distance, total, n, window) if total else 1.0
+
+
+def _orders(n, k):
+    # type: (int, int) -> int
+    """Count the ways to choose k of n.
+
+    >>> _orders(12, 5)
+    792
+    """
+    count = 1
+    for i in range(1, min(k, n - k) + 1):
+        count = count * (n + 1 - i) // i
+    return count
+
+
+def _orders_up_to(u, a, b):
+    # type: (int, int, int) -> int
+    """Count the orders of a and b values whose U is at most u (the Gaussian binomial's coefficients, one factor at a time).
+
+    >>> _orders_up_to(0, 5, 7), _orders_up_to(35, 5, 7)
+    (1, 792)
+    """
+    few, many = min(a, b), max(a, b)
+    counts = [1] + [0] * u
+    for i in range(1, few + 1):
+        for s in range(u, many + i - 1, -1):
+            counts[s] -= counts[s - many - i]
+        for s in range(i, u + 1):
+            counts[s] += counts[s - i]
+    return sum(counts)
+
+
+def _rank_sum_tail(distance, total, n, window):
+    # type: (float, float, int, int) -> float
+    """Expand the tail of a rank sum around the normal one (Edgeworth): a few ranks have lighter tails than a normal."""
+    import math
+    rest = n - window
+    z = max(distance - 0.5, 0.0) / math.sqrt(total / (n - 1) * window * rest / n)
+    kurtosis = -1.2 * (window * window + rest * rest + window * rest + n) / (window * rest * (n + 1.0))
+    density = math.exp(-z * z / 2.0) / math.sqrt(2.0 * math.pi)
+    return min(1.0, max(_normal_p(z) + 2.0 * density * kurtosis / 24.0 * (z ** 3 - 3.0 * z), 1.0 / _orders(n, window)))
 
 
 def _change_pct(before, after):
@@ -6999,9 +7114,9 @@ class TrendAnalyzer(object):
         """Fit a line by least squares and by Theil-Sen, and say whether there is a trend.
 
         Returns slope, intercept, r_squared, p_value (two-sided, of the slope), slope_low and slope_high (95 %), the robust
-        slope with robust_intercept, robust_low and robust_high (95 %; medians of blocks above 200 values), n (values used),
-        start and end (the robust line at both ends), change_pct (from start to end, None from 0), trend, trend_p_value and
-        reason. `x` gives the places (0, 1, 2 … without it), for example days; slopes are per unit of x.
+        slope with robust_intercept, robust_low and robust_high (95 %; above 300 values, of the medians of 150 blocks), n
+        (values used), start and end (the robust line at both ends), change_pct (from start to end, None from 0), trend,
+        trend_p_value and reason. `x` gives the places (0, 1, 2 … without it), for example days; slopes are per unit of x.
 
         trend is 'increasing' or 'decreasing' when a rank test, widened for dependent neighbours, has trend_p_value <= 0.003
         and the line changes by at least `min_change_pct` percent of the median size of the values between its ends; 'stable'
@@ -7021,7 +7136,7 @@ class TrendAnalyzer(object):
             result['reason'] = 'no line through %d values' % len(ys) if len(ys) < 2 else 'all values have the same x'
             return result
         _add_least_squares(result, xs, ys)
-        block_x, block_y = _block_medians(xs, ys, _EXACT_SLOPES)
+        block_x, block_y = _block_medians(xs, ys)
         _add_robust_line(result, xs, block_x, block_y)
         _judge_trend(result, block_y, min_change_pct)
         return result
@@ -7276,14 +7391,10 @@ def _check_window(window_size, threshold_pct, better):
 def _values_needed(window_size):
     # type: (int) -> int
     """Return how many values are needed so that two groups that do not overlap are a proof (p <= 0.003, two-sided)."""
-    before, orders = _MINIMUM_BEFORE, 0.0
-    while True:
-        orders = 1.0
-        for i in range(1, window_size + 1):
-            orders *= (before + i) / float(i)
-        if 2.0 / orders <= _CLAIM or window_size >= 5:
-            return before + window_size
+    before = _MINIMUM_BEFORE
+    while window_size < 5 and 2.0 / _orders(before + window_size, window_size) > _CLAIM:
         before += 1
+    return before + window_size
 
 
 def _last_level(numbers, least):
@@ -7330,7 +7441,7 @@ def _analyze_runs(analyzer, rows, result, better, window_size, threshold_pct):
     regression = analyzer.detect_regression(values, window_size, threshold_pct, better)
     for step in steps:
         step['previous_commit'] = runs[step['index'] - 1][3]
-    odd = analyzer.detect_anomalies(values, 'mad')
+    odd = odd_within_levels(analyzer, values, [step['index'] for step in steps])
     for record in odd + steps:
         run = runs[record['index']]
         record.update(run_id=run[0], start_time=run[1], git_commit=run[3])
@@ -7349,6 +7460,18 @@ def _analyze_runs(analyzer, rows, result, better, window_size, threshold_pct):
     return result
 
 
+def odd_within_levels(analyzer, values, places):
+    # type: (TrendAnalyzer, Sequence[Any], Sequence[int]) -> List[Dict[str, Any]]
+    """Return what detect_anomalies ('mad') finds between the steps at `places`: what is usual now is not odd beside what was.
+
+    >>> odd_within_levels(TrendAnalyzer(), [1.0, 1.1, 0.9, 1.0, 1.1] * 4 + [5.0, 5.1, 4.9, 5.0, 5.1], [20])
+    []
+    """
+    edges = [0] + list(places) + [len(values)]
+    return [dict(record, index=record['index'] + first) for first, end in zip(edges, edges[1:])
+            for record in analyzer.detect_anomalies(values[first:end], 'mad')]
+
+
 def _run_record(row):
     # type: (Sequence[Any]) -> Dict[str, Any]
     return {'run_id': row[0], 'start_time': row[1], 'value': float(row[2]), 'git_commit': row[3]}
@@ -7361,7 +7484,7 @@ def _slope_per_day(runs, values):
     if len(days) < max(len(runs), _MINIMUM_TREND):
         return None
     pairs = sorted(zip(days, values))
-    x, y = _block_medians([pair[0] for pair in pairs], [pair[1] for pair in pairs], _EXACT_SLOPES)
+    x, y = _block_medians([pair[0] for pair in pairs], [pair[1] for pair in pairs])
     return _theil_sen(x, y)[0] if x[-1] > x[0] else None
 
 
@@ -8078,8 +8201,8 @@ def recommend_limit(values, margin=0.5, min_runs=10):
 
     Returns recommended (the greater of the two), p95, largest, n and reason; below `min_runs` values recommended is None.
 
-    >>> recommend_limit([10.0] * 19 + [12.0])['recommended']
-    15.15
+    >>> recommend_limit([10.0] * 20)['recommended']
+    15.0
     """
     ordered = sorted(_known(values)[1])
     result = {'recommended': None, 'p95': None, 'largest': None, 'n': len(ordered), 'reason': None}  # type: Dict[str, Any]
@@ -10430,15 +10553,14 @@ def _anomalies_verb(arguments, options):
 def find_odd_runs(manager, script, days):
     # type: (HistoryManager, str, Optional[float]) -> List[Dict[str, Any]]
     """Return a record of each odd value among the last good runs of a script, and of runs that are odd only as a whole."""
-    runs = _good_runs(manager, script, _USUAL_RUNS, days)
+    analyzer, runs = TrendAnalyzer(), _good_runs(manager, script, _USUAL_RUNS, days)
     found = []
     for name in _JUDGED_METRICS:
         values = [run['metrics'].get(name) for run in runs]
-        known = [value for value in values if value is not None]
-        for odd in TrendAnalyzer().detect_anomalies(values, 'mad'):
-            rest = known[:]
-            rest.remove(values[odd['index']])
-            found.append(_odd_record(runs[odd['index']], name, odd['direction'], brief_value(name, odd['value']), rest))
+        steps = [step['index'] for step in analyzer.detect_change_points(values)]
+        for odd in odd_within_levels(analyzer, values, steps):
+            level = _level_around(values, steps, odd['index'])
+            found.append(_odd_record(runs[odd['index']], name, odd['direction'], brief_value(name, odd['value']), level))
     alone = set(record['run_id'] for record in found)
     for odd in MLAnomalyDetector().detect([run['metrics'] for run in runs], _JUDGED_METRICS):
         run = runs[odd['index']]
@@ -10446,6 +10568,14 @@ def find_odd_runs(manager, script, days):
             parts = ', '.join('%s %s' % (part['metric'], part['direction']) for part in odd['contributions'][:3])
             found.append(_odd_record(run, 'together', None, parts, ()))
     return found
+
+
+def _level_around(values, steps, index):
+    # type: (Sequence[Any], Sequence[int], int) -> List[Any]
+    """Return the values between the steps around a place, without the one that stands there."""
+    first = max([0] + [step for step in steps if step <= index])
+    end = min([len(values)] + [step for step in steps if step > index])
+    return list(values[first:index]) + list(values[index + 1:end])
 
 
 def _odd_record(run, name, direction, text, rest):
@@ -10572,16 +10702,14 @@ def _advise(manager, script):
 
 def _round_up(limit, value):
     # type: (str, float) -> str
-    """Write a recommended value as it is typed, rounded up.
+    """Write a recommended value as it is typed, rounded up to two digits.
 
     >>> _round_up('--timeout', 71.2), _round_up('--timeout', 0.4), _round_up('--max-memory', 300.1), _round_up('CPUs', 163.0)
-    ('80s', '1s', '320MiB', '2')
+    ('72s', '1s', '310MiB', '2')
     """
     if limit == 'CPUs':
         return '%d' % max(1, -int(-value // 100))
-    step = 1
-    while value > 20 * step:
-        step *= 2 if limit != '--timeout' else 10 if step != 1 else 5
+    step = 10 ** max(0, len('%d' % value) - 2)
     rounded = -int(-value // step) * step
     return '%dMiB' % rounded if limit == '--max-memory' else '%ds' % rounded
 

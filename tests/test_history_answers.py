@@ -45,6 +45,7 @@ def test_trend_finds_the_step_and_its_commit(answers):
     assert [abs(step['run_id'] - 31) <= 1 for step in found['change_points']] == [True]
     assert found['forecast']['low'][0] < 1.5 < found['forecast']['high'][0]
     assert len(found['runs']) == found['n'] == 50
+    assert len(found['anomalies']) <= 2                  # the level after the step is not odd
 
 
 def test_a_trend_of_a_steady_metric_is_none(answers):
