@@ -6335,9 +6335,10 @@ class _Recorder(object):
 # 8. Trends
 # ======================================================================================================
 
-_CLAIM = 0.003            # a verdict is claimed when its p-value, for the whole series, is at most this
+_CLAIM = 0.0025           # a verdict is claimed when its p-value, for the whole series, is at most this
 _MINIMUM_TREND = 5        # values below which nothing can be said: five in one order happen by chance in 1 of 60 series
 _MINIMUM_STEP = 16        # shortest series in which a step can be told from chance by ranks
+_SHORTEST_WINDOW = 24      # shorter ones cannot tell a step from neighbours that resemble each other
 _LONGEST_WINDOWED = 1000  # values up to which windows are searched too; longer series show their steps without
 _MINIMUM_BEFORE = 5       # runs before the window that detect_regression compares with
 _EXACT_SLOPES = 300       # values up to which Theil-Sen takes every pair
@@ -6516,6 +6517,12 @@ def _chi_square_p(x, df):
     return front * fraction
 
 
+def _chi_square_quantile(p, df):
+    # type: (float, float) -> float
+    """Return the x whose upper p-value is `p`."""
+    return _quantile(lambda x: _chi_square_p(x, df), p)
+
+
 def _normal_p(z):
     # type: (float) -> float
     """Return the two-sided p-value of a standard normal."""
@@ -6525,19 +6532,29 @@ def _normal_p(z):
 
 def _quantile(p_value, p):
     # type: (Callable[[float], float], float) -> float
-    """Return where a falling p-value function reaches `p`, by bisection to the last digits."""
+    """Return where a falling p-value function reaches `p` (regula falsi on its logarithm, Illinois variant)."""
+    import math
+
+    def above(x):
+        # type: (float) -> float
+        return math.log(max(p_value(x), 1e-320) / p)
+
     low, high = 0.0, 1.0
-    while p_value(high) > p and high < 1e300:
-        low, high = high, high * 2.0
-    for _ in range(70):
-        middle = (low + high) / 2.0
-        if p_value(middle) > p:
-            low = middle
+    at_low, at_high = above(low), above(high)
+    while at_high > 0.0 and high < 1e300:
+        low, at_low = high, at_high
+        high *= 2.0
+        at_high = above(high)
+    for _ in range(100):
+        x = (low * at_high - high * at_low) / (at_high - at_low)
+        at_x = above(x)
+        if at_x > 0.0:
+            low, at_low, at_high = x, at_x, at_high / 2.0
         else:
-            high = middle
-        if high - low <= 1e-14 * high:
+            high, at_high, at_low = x, at_x, at_low / 2.0
+        if abs(at_x) < 1e-12 or high - low <= 1e-15 * high:
             break
-    return (low + high) / 2.0
+    return x
 
 
 def _fit_line(x, y):
@@ -6589,7 +6606,8 @@ def _in_order(values, places):
     """Return what would stand at these rising places if the values were sorted.
 
     Of many values only those in the range that a sample promises are sorted: a third of the time. The range is proved by
-    counting. """
+    counting.
+    """
     count = len(values)
     if count > 4000:
         sample = sorted(values[::count // 1000])
@@ -6702,18 +6720,19 @@ def _tested_step(numbers, start, end):
     # type: (Sequence[float], int, int) -> Tuple[int, float, float]
     """Return the surest step of a stretch: of the whole, else of one of the windows in it.
 
-    The whole has five sixths of the permitted error, the windows share the rest. They are for a level that comes back: over
-    the whole its two steps hide each other. """
+    The whole has nine tenths of the permitted error, the windows share the rest. They are for a level that comes back: over
+    the whole its two steps hide each other.
+    """
     if end - start < _MINIMUM_STEP:
         return start, 0.0, 1.0
     place, score = _best_step(numbers[start:end])
-    best = (start + place, score, min(1.0, 1.2 * _step_p(score, end - start)))
+    best = (start + place, score, min(1.0, _step_p(score, end - start) / 0.9))
     if best[2] <= _CLAIM or end - start > _LONGEST_WINDOWED:
         return best
     windows = _windows(start, end)
     for a, b in windows:
         place, score = _best_step(numbers[a:b])
-        p = min(1.0, 6.0 * len(windows) * _step_p(score, b - a))
+        p = min(1.0, _step_p(score, b - a) * len(windows) / 0.1)
         if p < best[2]:
             best = (a + place, score, p)
     return best
@@ -6725,7 +6744,7 @@ def _windows(start, end):
     (as in seeded binary segmentation: Kovacs et al., Biometrika 110, 2023)."""
     windows = []
     length = (end - start) * 2 // 3
-    while length >= _MINIMUM_STEP:
+    while length >= _SHORTEST_WINDOW:
         room = end - start - length
         count = -(-3 * room // length)
         windows += [(start + room * i // count, start + room * i // count + length) for i in range(count + 1)]
@@ -6824,10 +6843,11 @@ class TrendAnalyzer(object):
     values that are all alike, are an answer and no error.
 
     A trend, a step or a regression is claimed when a series without one (independent values of any distribution) would show
-    it in at most 0.3 % of the cases, per series and not per value; neighbours that resemble each other are allowed for.
+    it in at most 0.25 % of the cases, per series and not per value; neighbours that resemble each other are allowed for.
     benchmarks/calibration.py measures it. Two populations in one series (two hosts) are noise to these tests as long as they
     are mixed; runs on one host followed by runs on another are a step. There is no state: any number of threads may share
-    one. """
+    one.
+    """
 
     def calculate_linear_regression(self, values, x=None, min_change_pct=2.0):
         # type: (Iterable[Any], Optional[Iterable[Any]], float) -> Dict[str, Any]
@@ -6838,7 +6858,7 @@ class TrendAnalyzer(object):
         (values used), start and end (the robust line at both ends), change_pct (from start to end, None from 0), trend,
         trend_p_value and reason. `x` gives the places (0, 1, 2 … without it), for example days; slopes are per unit of x.
 
-        trend is 'increasing' or 'decreasing' when a rank test, widened for dependent neighbours, has trend_p_value <= 0.003
+        trend is 'increasing' or 'decreasing' when a rank test, widened for dependent neighbours, has trend_p_value <= 0.0025
         and the line changes by at least `min_change_pct` percent of the median size of the values between its ends; 'stable'
         when not; 'unknown' below 5 values. With 5 to 9 values only a series that never turns and lies close to a line is a
         trend. Values that are all alike are 'stable'.
@@ -6917,7 +6937,7 @@ class TrendAnalyzer(object):
         first value compared with: the last step in what was before begins a new normal), threshold_pct, reason, needed (how
         many known values would be enough; None when there are). verdict is 'regression' or 'improvement' by `better`
         ('lower', 'higher'; with None any change is 'changed') when the medians differ by more than threshold_pct percent AND
-        a rank sum test has p <= 0.003; else 'stable', or 'unknown' when there are too few values for such a p. Up to 7 before
+        a rank sum test has p <= 0.0025; else 'stable', or 'unknown' when there are too few values for such a p. Up to 7 before
         a window of 5 it takes two groups that lie apart by more than either is wide. Raises UsageError for a window below 1
         or a negative threshold.
 
@@ -6948,7 +6968,7 @@ class TrendAnalyzer(object):
         (medians of the levels on both sides), change_pct (None from 0), score, p_value, n_before and n_after.
 
         The place where the mean ranks before and after differ most (Pettitt 1979, standardized) is a step when a series
-        without one, as long as this, reaches its score in at most 0.3 % of the cases; the score is lessened by the dependence
+        without one, as long as this, reaches its score in at most 0.25 % of the cases; the score is lessened by the dependence
         between neighbours. Then both parts are searched (binary segmentation), and at the end each step is tested again
         between its neighbours. Ranks make it deaf to single extreme values and independent of the distribution.
         Deterministic. Below 16 known values nothing can be claimed and the list is empty; nor is a level of fewer than 3
@@ -6980,7 +7000,9 @@ class TrendAnalyzer(object):
         (run records), median, percentiles, regression_line (calculate_linear_regression over runs), per_day (robust slope per
         day; None when the clock does not tell), anomalies, change_points, regression, and reasons: a list of sentences on
         what could not be judged. Each anomaly and change point also has run_id, start_time and git_commit of its run, a
-        change point previous_commit as well; their indexes count in `runs`, the records of the runs judged. """
+        change point previous_commit as well; their indexes count in `runs`, the records of the runs judged. An anomaly is odd
+        among the runs between the change points around it: what is usual now is not odd beside what was.
+        """
         rows = sorted(history_manager.get_metric_series(script_path, metric_name, days=days), key=lambda row: row[0])
         everything = metric_name in _METRICS_OF_SUCCESS
         judged = [row for row in rows if everything or row[4] == 'success']
@@ -7067,7 +7089,7 @@ def _short_trend_p(numbers, p_of_line):
     in_order = 2.0
     for i in range(2, len(numbers) + 1):
         in_order /= i
-    return min(in_order, max(in_order * p_of_line ** 0.5, p_of_line)) if p_of_line <= 0.01 else in_order
+    return min(in_order, p_of_line)
 
 
 def _quartile_fences(numbers):
@@ -7110,7 +7132,7 @@ def _check_window(window_size, threshold_pct, better):
 
 def _values_needed(window_size):
     # type: (int) -> int
-    """Return how many values are needed so that two groups that do not overlap are a proof (p <= 0.003, two-sided)."""
+    """Return how many values are needed so that two groups that do not overlap are a proof (p <= 0.0025, two-sided)."""
     before = _MINIMUM_BEFORE
     while window_size < 5 and 2.0 / _orders(before + window_size, window_size) > _CLAIM:
         before += 1
@@ -7223,7 +7245,8 @@ class BaselineCalculator(object):
     value, either under the metric's name, in `metrics`, or as `value`. Only runs with status 'success' teach; the run that is
     judged never does, nor does anything after it. `days` limits how old a run may be, `min_runs` is how few are no baseline,
     `band` the share of good runs that the band should hold (0.99). The band is never narrower than `min_band_pct` percent of
-    the median on each side. Raises UsageError for values that cannot be. """
+    the median on each side. Raises UsageError for values that cannot be.
+    """
 
     def __init__(self, min_runs=5, days=None, band=0.99, min_band_pct=1.0):
         # type: (int, Optional[float], float, float) -> None
@@ -7319,8 +7342,10 @@ class MLAnomalyDetector(object):
     The distance is Mahalanobis's on robustly scaled values: each metric is centred on its median and divided by its robust
     sigma, values beyond 3 are drawn in before correlations are taken, and the correlations are shrunk towards none as far as
     the number of runs asks for. A run is odd when such a distance has at most probability `p` (0.001) in as many runs, and
-    when it is further out than heavy tails in the past explain. With scikit-learn installed an isolation forest gives a
-    second opinion (`forest`). Not for several threads while `fit` runs. """
+    when it is further out than heavy tails in the past explain (of normal runs at most 0.2 % are then called odd, of heavily tailed or
+    skewed ones up to 1 %; below 5 runs per metric next to none, and only glaring ones are found). With scikit-learn installed an isolation forest gives a
+    second opinion (`forest`). Not for several threads while `fit` runs.
+    """
 
     def __init__(self, p=0.001, use_forest=True):
         # type: (float, bool) -> None
@@ -7334,9 +7359,9 @@ class MLAnomalyDetector(object):
         self.n = 0
         self.needed = None    # type: Optional[int]
         self._centers = {}    # type: Dict[str, float]
-        self._scales = {}     # type: Dict[str, float]
+        self._scales = {}     # type: Dict[str, Tuple[float, float]]
         self._correlations = []  # type: List[List[float]]
-        self._widening = 1.0
+        self._tail = (1.0, 1.0, 1.0)
         self._forest = None   # type: Any
 
     def fit(self, runs, metric_names=None):
@@ -7346,7 +7371,8 @@ class MLAnomalyDetector(object):
         Without `metric_names` every numeric metric is taken that at least nine tenths of the runs have, except what tells of
         success and of the monitor itself. Metrics that are all alike go to `constant`. Runs that lack a metric are left out.
         Needs the greater of 10 and 3 runs per metric; with fewer `reason` is set, `needed` says how many, and `score` answers
-        unknown. """
+        unknown.
+        """
         rows = [run.get('metrics') or run for run in runs]
         names = _usable_metrics(rows) if metric_names is None else list(metric_names)
         columns = {name: _known([row.get(name) for row in rows]) for name in names}
@@ -7356,17 +7382,17 @@ class MLAnomalyDetector(object):
         table = {name: [value for place, value in zip(*columns[name]) if place in complete] for name in names}
         self._forest, self.n, self.reason, self.needed = None, len(complete), None, None
         self._centers = {name: _median(table[name]) for name in names if table[name]}
-        self._scales = {name: _robust_scale(table[name], self._centers[name]) for name in self._centers}
-        self.constant = {name: self._centers[name] for name in self._centers if not self._scales[name]}
-        self.metrics = [name for name in names if self._scales.get(name)]
+        self._scales = {name: _robust_scales(table[name], self._centers[name]) for name in self._centers}
+        self.constant = {name: self._centers[name] for name in self._centers if not self._scales[name][0]}
+        self.metrics = [name for name in names if name in self._centers and name not in self.constant]
         needed = max(10, 3 * len(self.metrics))
         if not self.metrics or self.n < needed:
             self.needed = needed if self.metrics or self.n < needed else None
             self.reason = '%d complete runs; %d are needed' % (self.n, needed) if self.needed else 'no metric varies'
             return self
-        scaled = [[(value - self._centers[name]) / self._scales[name] for value in table[name]] for name in self.metrics]
+        scaled = [[self._scaled(name, value) for value in table[name]] for name in self.metrics]
         self._correlations = _shrunk_correlations(scaled)
-        self._widening = self._tail_widening(list(zip(*scaled)))
+        self._tail = self._fit_tail(list(zip(*scaled)))
         if self.use_forest:
             self._forest = _isolation_forest([list(row) for row in zip(*scaled)])
         return self
@@ -7378,7 +7404,8 @@ class MLAnomalyDetector(object):
         Returns anomaly (True, False, or None: unknown), distance (squared), threshold, p_value, contributions (largest first:
         metric, share of the distance, deviation in robust sigmas, direction), changed_constants (metrics that never varied
         and now do), n, missing (metrics without a value), forest (None without scikit-learn, else anomaly and score, below 0
-        is odd) and reason. """
+        is odd) and reason.
+        """
         row = run.get('metrics') or run
         result = dict.fromkeys(('anomaly', 'distance', 'threshold', 'p_value', 'forest', 'reason'))  # type: Dict[str, Any]
         known = {name: number for name in self._centers for number in _known([row.get(name)])[1]}
@@ -7389,7 +7416,7 @@ class MLAnomalyDetector(object):
         if self.reason or not present:
             result['reason'] = self.reason or 'the run has none of the metrics'
             return result
-        scaled = [(known[self.metrics[i]] - self._centers[self.metrics[i]]) / self._scales[self.metrics[i]] for i in present]
+        scaled = [self._scaled(self.metrics[i], known[self.metrics[i]]) for i in present]
         distance, shares = _mahalanobis([[self._correlations[i][j] for j in present] for i in present], scaled)
         result.update(distance=distance, threshold=self._threshold(len(present)), p_value=self._p_value(distance, len(present)))
         result['anomaly'] = result['p_value'] <= self.p
@@ -7403,39 +7430,66 @@ class MLAnomalyDetector(object):
 
     def detect(self, runs, metric_names=None):
         # type: (Iterable[Dict[str, Any]], Optional[Sequence[str]]) -> List[Dict[str, Any]]
-        """Judge every run by all the others and return those that are odd, each with its index; empty when too few (see
-        `reason`)."""
+        """Learn from runs and return those among them that are odd: what `score` says of each, with its index.
+
+        A few odd runs hardly move medians and robust sigmas, so none hides itself. Empty when there are too few: see `reason`.
+        """
         runs = list(runs)
-        found = []
-        if self.fit(runs, metric_names).reason is None:
-            names = self.metrics + sorted(self.constant)
-            for index in range(len(runs)):
-                judge = MLAnomalyDetector(self.p, False).fit(runs[:index] + runs[index + 1:], names)
-                verdict = judge.score(runs[index])
-                if verdict['anomaly']:
-                    found.append(dict(verdict, index=index))
-        return found
+        if self.fit(runs, metric_names).reason is not None:
+            return []
+        verdicts = [self.score(run) for run in runs]
+        return [dict(verdict, index=index) for index, verdict in enumerate(verdicts) if verdict['anomaly']]
+
+    def _scaled(self, name, value):
+        # type: (str, float) -> float
+        """Return by how many robust sigmas of its side a value lies off the median."""
+        off = value - self._centers[name]
+        return off / self._scales[name][off > 0]
 
     def _p_value(self, distance, metrics):
         # type: (float, int) -> float
-        """Hotelling's distribution for one more run, as if a robust estimate from n runs were an exact one from fewer."""
+        """Hotelling's distribution for one more run, as if a robust estimate from n runs were an exact one from fewer.
+
+        Before, the distance is drawn in along the past distances' tail where that is heavier than a normal's.
+        """
+        middle, usual, power = self._tail
+        drawn = distance / middle * usual
+        if drawn > usual:
+            drawn = usual * (drawn / usual) ** (1.0 / power)
         n = max(self.n * _ROBUST_EFFICIENCY, metrics + 2.0)
-        f = distance / self._widening * n * (n - metrics) / (metrics * (n - 1.0) * (n + 1.0))
-        return _f_p(f, metrics, n - metrics)
+        return _f_p(drawn * n * (n - metrics) / (metrics * (n - 1.0) * (n + 1.0)), metrics, n - metrics)
 
     def _threshold(self, metrics):
         # type: (int) -> float
         return _quantile(lambda distance: self._p_value(distance, metrics), self.p)
 
-    def _tail_widening(self, rows):
-        # type: (List[Tuple[float, ...]]) -> float
-        """Compare the outer tenth of the past distances with what normal values have; above 1 the tails are heavy."""
-        distances = sorted(_mahalanobis(self._correlations, row)[0] for row in rows)
-        usual = _quantile(lambda x: _chi_square_p(x, len(self.metrics)), 0.1)
-        return max(1.0, _percentile(distances, 90) / usual)
+    def _fit_tail(self, rows):
+        # type: (List[Tuple[float, ...]]) -> Tuple[float, float, float]
+        """Return (middle, usual, power): the median of the past distances, at least that of chi square; chi square's; and how many
+        times as steeply the past distances grow from there to their 95th percentile, at least 1.
+        """
+        import math
+        lower = _cholesky(self._correlations)
+        distances = sorted(sum([a * b for a, b in zip(row, _solve(lower, row))]) for row in rows)
+        usual, usual_high = [_chi_square_quantile(p, len(self.metrics)) for p in (0.5, 0.05)]
+        middle = max(_percentile(distances, 50), usual)
+        power = math.log(max(_percentile(distances, 95) / middle, 1.0)) / math.log(usual_high / usual)
+        return middle, usual, max(1.0, power)
 
 
 _ROBUST_EFFICIENCY = 0.6  # runs of an exact estimate that tell as much as one run of a robust one; by simulation
+
+
+def _robust_scales(numbers, center):
+    # type: (Sequence[float], float) -> Tuple[float, float]
+    """Return robust sigmas below and above the center, drawn together when there are few numbers; times are skewed."""
+    both = _robust_scale(numbers, center)
+    weight = len(numbers) / (len(numbers) + 20.0)
+    below, above = [_median([abs(number - center) for number in side] or [0.0]) * _MAD_TO_SIGMA for side in (
+        [number for number in numbers if number < center], [number for number in numbers if number > center])]
+    if not both or not below or not above:
+        return both, both
+    return below ** weight * both ** (1.0 - weight), above ** weight * both ** (1.0 - weight)
 
 
 def _usable_metrics(rows):
@@ -7545,7 +7599,8 @@ class MetricsCorrelationAnalyzer(object):
     """Which metrics of a script go together, also with a delay of some runs.
 
     Series are lists of numbers of equal length in the order of time, None for unknown; pairs in which one is unknown are left
-    out. """
+    out.
+    """
 
     def pearson(self, x, y):
         # type: (Sequence[Any], Sequence[Any]) -> Dict[str, Any]
@@ -7574,7 +7629,8 @@ class MetricsCorrelationAnalyzer(object):
         Each has first, second, lag (the first leads by so many runs), pearson, pearson_p, spearman, spearman_p, n,
         p_adjusted, significant and reason. p_adjusted is the rank correlation's p-value with n lessened where both series
         resemble their own past (Bartlett 1935), corrected for all comparisons of the call (Holm 1979); `significant` when at
-        most `alpha`. With fewer than 5 pairs it is None. Raises UsageError for series of different lengths. """
+        most `alpha`. With fewer than 5 pairs it is None. Raises UsageError for series of different lengths.
+        """
         names = list(series)
         lengths = set(len(series[name]) for name in names)
         if len(lengths) > 1:
