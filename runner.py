@@ -6997,7 +6997,8 @@ class TrendAnalyzer(object):
         taken from all. Runs stand in the order of their ids: a clock that was set back does not reorder them.
 
         Returns script_path, metric, days, n (runs judged), n_excluded (not successful), n_unknown (no value), first and last
-        (run records), median, percentiles, regression_line (calculate_linear_regression over runs), per_day (robust slope per
+        (run records), median, percentiles, regression_line (calculate_linear_regression over runs), line_since_step (the same of
+        the runs since the last change point, None without one), per_day (robust slope per
         day; None when the clock does not tell), anomalies, change_points, regression, and reasons: a list of sentences on
         what could not be judged. Each anomaly and change point also has run_id, start_time and git_commit of its run, a
         change point previous_commit as well; their indexes count in `runs`, the records of the runs judged. An anomaly is odd
@@ -7197,7 +7198,8 @@ def _analyze_runs(analyzer, rows, result, better, window_size, threshold_pct):
     result.update(
         n=len(values), n_unknown=len(rows) - len(values), first=_run_record(runs[0]) if runs else None,
         last=_run_record(runs[-1]) if runs else None, median=_median(values) if values else None,
-        percentiles=analyzer.calculate_percentiles(values), regression_line=line, per_day=_slope_per_day(runs, values),
+        percentiles=analyzer.calculate_percentiles(values), regression_line=line,
+        line_since_step=analyzer.calculate_linear_regression(values[steps[-1]['index']:]) if steps else None, per_day=_slope_per_day(runs, values),
         anomalies=odd, change_points=steps, regression=regression, reasons=reasons, runs=[_run_record(run) for run in runs])
     return result
 
@@ -9421,7 +9423,7 @@ def brief_value(name, value):
         return format_mib(value) if value >= 0 else '%.3g MiB' % value
     if unit == '%':
         return '%.3g %%' % value
-    number = '%d' % value if value == int(value) else '%.4g' % value
+    number = '%.0f' % value if value == int(value) or abs(value) >= 1000 else '%.4g' % value
     return '%s %s' % (number, unit) if unit in ('bytes', 'lines') else number
 
 
@@ -9504,19 +9506,11 @@ def _trend_heading(analysis):
 def _trend_sentences(analysis):
     # type: (Dict[str, Any]) -> List[str]
     """Say what was found, the weightiest first."""
-    name, line, regression = analysis['metric'], analysis['regression_line'], analysis['regression']
-    lines = []
-    if line['trend'] in ('increasing', 'decreasing'):
-        lines.append('%s: from %s to %s over %d runs (%s, p = %.2g)' % (
-            line['trend'], brief_value(name, line['start']), brief_value(name, line['end']), line['n'],
-            percent_text(line['change_pct']), line['trend_p_value']))
-    elif line['trend'] == 'stable':
-        lines.append('no trend: %s in the middle%s' % (
-            brief_value(name, analysis['median']), ', the same every time' if line['reason'] else ''))
-    for step in analysis['change_points']:
-        lines.append('step at run %d (%s%s): %s to %s, %s' % (
-            step['run_id'], _local_time(step['start_time'])[:16], _commit_text(step), brief_value(name, step['before']),
-            brief_value(name, step['after']), percent_text(step['change_pct'])))
+    name, regression = analysis['metric'], analysis['regression']
+    lines = ['step at run %d (%s%s): %s to %s, %s' % (
+        step['run_id'], _local_time(step['start_time'])[:16], _commit_text(step), brief_value(name, step['before']),
+        brief_value(name, step['after']), percent_text(step['change_pct'])) for step in analysis['change_points']]
+    lines += _line_sentence(analysis)
     if regression['verdict'] in ('regression', 'improvement', 'changed'):
         lines.append('%s: the last %d runs are at %s, before that %s (%s, p = %.2g)' % (
             regression['verdict'], regression['n_after'], brief_value(name, regression['after']),
@@ -9527,6 +9521,21 @@ def _trend_sentences(analysis):
                                                               record['direction']) for record in odd[-5:])
                      + (', and %d before' % (len(odd) - 5) if len(odd) > 5 else ''))
     return lines
+
+
+def _line_sentence(analysis):
+    # type: (Dict[str, Any]) -> List[str]
+    """Say whether there is a trend since the last step: a line through steps tells of values that never were."""
+    name, steps = analysis['metric'], analysis['change_points']
+    line, since = (analysis['line_since_step'], ' since then') if steps else (analysis['regression_line'], '')
+    if line['trend'] == 'unknown':
+        return []
+    if line['trend'] == 'stable':
+        return ['no trend%s: %s in the middle%s' % (since, brief_value(name, steps[-1]['after'] if steps else analysis['median']),
+                                                    ', the same every time' if line['reason'] else '')]
+    return ['%s%s: from %s to %s over %d runs (%s, p = %.2g)' % (
+        line['trend'], since, brief_value(name, line['start']), brief_value(name, line['end']), line['n'],
+        percent_text(line['change_pct']), line['trend_p_value'])]
 
 
 def _commit_text(record):
