@@ -7199,8 +7199,8 @@ def _analyze_runs(analyzer, rows, result, better, window_size, threshold_pct):
         n=len(values), n_unknown=len(rows) - len(values), first=_run_record(runs[0]) if runs else None,
         last=_run_record(runs[-1]) if runs else None, median=_median(values) if values else None,
         percentiles=analyzer.calculate_percentiles(values), regression_line=line,
-        line_since_step=analyzer.calculate_linear_regression(values[steps[-1]['index']:]) if steps else None, per_day=_slope_per_day(runs, values),
-        anomalies=odd, change_points=steps, regression=regression, reasons=reasons, runs=[_run_record(run) for run in runs])
+        line_since_step=analyzer.calculate_linear_regression(values[steps[-1]['index']:]) if steps else None,
+        per_day=_slope_per_day(runs, values), anomalies=odd, change_points=steps, regression=regression, reasons=reasons, runs=[_run_record(run) for run in runs])
     return result
 
 
@@ -9531,8 +9531,8 @@ def _line_sentence(analysis):
     if line['trend'] == 'unknown':
         return []
     if line['trend'] == 'stable':
-        return ['no trend%s: %s in the middle%s' % (since, brief_value(name, steps[-1]['after'] if steps else analysis['median']),
-                                                    ', the same every time' if line['reason'] else '')]
+        middle = steps[-1]['after'] if steps else analysis['median']
+        return ['no trend%s: %s in the middle; %s' % (since, brief_value(name, middle), line['reason'])]
     return ['%s%s: from %s to %s over %d runs (%s, p = %.2g)' % (
         line['trend'], since, brief_value(name, line['start']), brief_value(name, line['end']), line['n'],
         percent_text(line['change_pct']), line['trend_p_value'])]
