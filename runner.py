@@ -6344,6 +6344,7 @@ _MINIMUM_BEFORE = 5       # runs before the window that detect_regression compar
 _EXACT_SLOPES = 300       # values up to which Theil-Sen takes every pair
 _BLOCKS = 150             # medians of neighbours that longer series become
 _MAD_TO_SIGMA = 1.482602218505602       # 1 / normal quantile of 3/4
+_MAD_EFFICIENCY = 0.37    # values of a standard deviation that tell as much as one of a median absolute deviation
 _MEAN_TO_SIGMA = 1.2533141373155003     # sqrt(pi / 2): mean absolute deviation -> sigma of a normal
 
 
@@ -7268,7 +7269,7 @@ class BaselineCalculator(object):
         `judged` is the record of the run that will be judged: itself and runs with a greater id are left out. `days` count
         back from `now` (seconds since 1970; without it from the judged run, else from the newest record). With fewer than
         `min_runs` good runs everything but n is None and `reason` says so. The band widens with few runs by Student's t for
-        one more run.
+        one more run, as if there were 0.37 as many: by so much a robust sigma is less sure.
 
         >>> runs = [{'id': i, 'status': 'success', 'value': v} for i, v in enumerate([10.0, 11.0, 9.0, 10.0, 10.5, 9.5])]
         >>> baseline = BaselineCalculator().calculate(runs, 'execution_time_seconds')
@@ -7285,7 +7286,7 @@ class BaselineCalculator(object):
         middle = _median(values)
         spread = _robust_scale(values, middle)
         n = len(values)
-        reach = spread * _student_quantile(1.0 - self.band, n - 1) * (1.0 + 1.5 / n) ** 0.5
+        reach = spread * _student_quantile(1.0 - self.band, _MAD_EFFICIENCY * (n - 1) + 0.6) * (1.0 + 1.5 / n) ** 0.5
         reach = max(reach, abs(middle) * self.min_band_pct / 100.0)
         result.update(median=middle, spread=spread, low=middle - reach, high=middle + reach)
         if not spread:
@@ -7344,9 +7345,9 @@ class MLAnomalyDetector(object):
     The distance is Mahalanobis's on robustly scaled values: each metric is centred on its median and divided by its robust
     sigma, values beyond 3 are drawn in before correlations are taken, and the correlations are shrunk towards none as far as
     the number of runs asks for. A run is odd when such a distance has at most probability `p` (0.001) in as many runs, and
-    when it is further out than heavy tails in the past explain (of normal runs at most 0.2 % are then called odd, of heavily tailed or
-    skewed ones up to 1 %; below 5 runs per metric next to none, and only glaring ones are found). With scikit-learn installed an isolation forest gives a
-    second opinion (`forest`). Not for several threads while `fit` runs.
+    when it is further out than heavy tails in the past explain. By simulation at most 0.2 % of usual runs are called odd when
+    they are normal, up to 1 % when their tails are heavy; below 5 runs per metric only glaring ones are found. With
+    scikit-learn installed an isolation forest gives a second opinion (`forest`). Not for several threads while `fit` runs.
     """
 
     def __init__(self, p=0.001, use_forest=True):
@@ -7467,8 +7468,8 @@ class MLAnomalyDetector(object):
 
     def _fit_tail(self, rows):
         # type: (List[Tuple[float, ...]]) -> Tuple[float, float, float]
-        """Return (middle, usual, power): the median of the past distances, at least that of chi square; chi square's; and how many
-        times as steeply the past distances grow from there to their 95th percentile, at least 1.
+        """Return (middle, usual, power): the median of the past distances, at least that of chi square; chi square's; and how
+        many times as steeply the past distances grow from there to their 95th percentile, at least 1.
         """
         import math
         lower = _cholesky(self._correlations)
@@ -7746,7 +7747,7 @@ class ResourceForecaster(object):
 
         `times` are seconds since 1970 or ISO 8601 texts, one per value; the answer is then in days after the last one.
         Without them it is in runs. Returns days (None: not in sight), low and high (from the 95 % interval of the slope; high
-        None: perhaps never), unit ('days' or 'runs'), trend, reached (the last robust level is at or beyond it already) and
+        None: perhaps never), unit ('days' or 'runs'), trend, reached (already: a limit is from above, unless the series came down to it) and
         sentence.
 
         >>> ResourceForecaster().limit_reached([10.0, 11.1, 11.9, 13.0, 14.1, 15.0, 15.9, 17.0, 18.1, 19.0, 20.0], 30)['sentence']
@@ -7903,23 +7904,24 @@ def _ahead(level, slope, seasons, choice, period, horizon):
 
 def _limit_answer(line, limit, numbers, unit):
     # type: (Dict[str, Any], float, Sequence[float], str) -> Dict[str, Any]
-    answer = {'days': None, 'low': None, 'high': None, 'unit': unit, 'trend': line['trend'], 'reached': None}  # type: Dict[str, Any]
+    answer = {'days': None, 'low': None, 'high': None, 'unit': unit, 'trend': line['trend'],
+              'reached': None}  # type: Dict[str, Any]
     if line['trend'] == 'unknown':
         return dict(answer, sentence='whether the limit will be reached is unknown: %s' % line['reason'])
-    rising = line['robust_slope'] > 0 if line['robust_slope'] else _median(numbers) <= limit
-    gap = (limit - line['end']) if rising else (line['end'] - limit)
-    last = line['end'] if line['trend'] != 'stable' else _median(numbers)
-    answer['reached'] = line['trend'] == 'increasing' and last >= limit or line['trend'] == 'decreasing' and last <= limit
     if line['trend'] == 'stable':
-        return dict(answer, sentence='no trend, so no date on which the limit is reached')
+        return dict(answer, reached=_median(numbers) >= limit, sentence='no trend, so no date on which the limit is reached')
+    rising = line['trend'] == 'increasing'
+    answer['reached'] = line['end'] >= limit if rising else line['end'] <= limit < line['start']
     if answer['reached']:
         return dict(answer, days=0.0, low=0.0, high=0.0, sentence='limit reached already')
-    if gap / abs(line['robust_slope']) < 0:
+    days = (limit - line['end']) / line['robust_slope']
+    if days < 0:
         return dict(answer, sentence='the trend leads away from the limit')
     slow, fast = sorted((abs(line['robust_low']), abs(line['robust_high'])))
-    crosses = (line['robust_low'] < 0) != (line['robust_high'] < 0)
-    answer.update(days=gap / abs(line['robust_slope']), low=gap / fast, high=None if crosses or not slow else gap / slow)
-    return dict(answer, sentence='limit reached in about %s %s' % (_about(answer['days']), unit))
+    turns = (line['robust_low'] < 0) != (line['robust_high'] < 0) or not slow
+    answer.update(days=days, low=days * abs(line['robust_slope']) / fast,
+                  high=None if turns else days * abs(line['robust_slope']) / slow)
+    return dict(answer, sentence='limit reached in about %s %s' % (_about(days), unit))
 
 
 def _about(number):
