@@ -7273,7 +7273,7 @@ class BaselineCalculator(object):
 
         >>> runs = [{'id': i, 'status': 'success', 'value': v} for i, v in enumerate([10.0, 11.0, 9.0, 10.0, 10.5, 9.5])]
         >>> baseline = BaselineCalculator().calculate(runs, 'execution_time_seconds')
-        >>> baseline['median'], baseline['n'], 6 < baseline['low'] < 9
+        >>> baseline['median'], baseline['n'], baseline['low'] < 8.0 and 12.0 < baseline['high']
         (10.0, 6, True)
         """
         good = _good_records(records, metric_name, judged, self.days, now)
@@ -7747,8 +7747,8 @@ class ResourceForecaster(object):
 
         `times` are seconds since 1970 or ISO 8601 texts, one per value; the answer is then in days after the last one.
         Without them it is in runs. Returns days (None: not in sight), low and high (from the 95 % interval of the slope; high
-        None: perhaps never), unit ('days' or 'runs'), trend, reached (already: a limit is from above, unless the series came down to it) and
-        sentence.
+        None: perhaps never), unit ('days' or 'runs'), trend, reached (already: a limit is from above, unless the series came
+        down to it) and sentence.
 
         >>> ResourceForecaster().limit_reached([10.0, 11.1, 11.9, 13.0, 14.1, 15.0, 15.9, 17.0, 18.1, 19.0, 20.0], 30)['sentence']
         'limit reached in about 10 runs'
