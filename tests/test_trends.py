@@ -330,7 +330,8 @@ def claims(noise, n, seeds):
 def test_stationary_series_are_left_alone(noise, permitted):
     """Of series in which nothing happens, next to none has a trend, a step or a regression."""
     n, count = (60, 150) if conftest.THOROUGH else (30, 30)
-    assert max(claims(noise, n, range(count))) <= max(permitted * count, 1)
+    chance = 2.0 * math.sqrt(permitted * count)      # so few series may hold some more than a thousand would
+    assert max(claims(noise, n, range(count))) <= permitted * count + chance
 
 
 @pytest.mark.parametrize('size, place, share, placed', [(3.0, 25, 0.98, 0.95), (3.0, 10, 0.95, 0.9), (1.5, 25, 0.8, 0.6)])
