@@ -6783,7 +6783,7 @@ def _rank_sum_p(before, after):
     distance = abs(sum(ranks[n - window:]) - window * middle)
     u = int(window * (n - window) / 2.0 - distance + 0.25)
     if len(set(ranks)) == n and u * min(window, n - window) <= 20000:
-        return min(1.0, 2.0 * _orders_up_to(u, window, n - window) / _orders(n, window))
+        return min(1.0, 2 * _orders_up_to(u, window, n - window) / _orders(n, window))
     total = sum([(r - middle) ** 2 for r in ranks])
     return _rank_sum_tail(distance, total, n, window) if total else 1.0
 
@@ -6826,7 +6826,8 @@ def _rank_sum_tail(distance, total, n, window):
     z = max(distance - 0.5, 0.0) / math.sqrt(total / (n - 1) * window * rest / n)
     kurtosis = -1.2 * (window * window + rest * rest + window * rest + n) / (window * rest * (n + 1.0))
     density = math.exp(-z * z / 2.0) / math.sqrt(2.0 * math.pi)
-    return min(1.0, max(_normal_p(z) + 2.0 * density * kurtosis / 24.0 * (z ** 3 - 3.0 * z), 1.0 / _orders(n, window)))
+    least = 1 / _orders(n, window)      # of ints: the count may be beyond the doubles
+    return min(1.0, max(_normal_p(z) + 2.0 * density * kurtosis / 24.0 * (z ** 3 - 3.0 * z), least))
 
 
 def _change_pct(before, after):
@@ -6938,9 +6939,9 @@ class TrendAnalyzer(object):
         first value compared with: the last step in what was before begins a new normal), threshold_pct, reason, needed (how
         many known values would be enough; None when there are). verdict is 'regression' or 'improvement' by `better`
         ('lower', 'higher'; with None any change is 'changed') when the medians differ by more than threshold_pct percent AND
-        a rank sum test has p <= 0.0025; else 'stable', or 'unknown' when there are too few values for such a p. Up to 7 before
-        a window of 5 it takes two groups that lie apart by more than either is wide. Raises UsageError for a window below 1
-        or a negative threshold.
+        a rank sum test has p_value <= 0.0025; else 'stable', or 'unknown' when there are too few values for such a p. With
+        fewer than 8 values before a window of 5 that takes two groups which lie apart by more than either is wide; p_value
+        is then put at 0.0025. Raises UsageError for a window below 1 or a negative threshold.
 
         >>> slower = TrendAnalyzer().detect_regression(
         ...     [10.1, 10.3, 9.9, 10.0, 10.2, 9.8, 10.4, 10.2, 12.4, 12.1, 12.3, 12.6, 12.2])
@@ -7077,7 +7078,8 @@ def _judge_trend(result, numbers, min_change_pct):
     if p > _CLAIM:
         result['reason'] = 'such a slope is found by chance as well (p = %.2g)' % p
     elif abs(change) <= size * min_change_pct / 100.0:
-        result['reason'] = 'the change of %.2g %% is below %g %%' % (abs(change) / size * 100.0, min_change_pct)
+        result['reason'] = 'the change of %.2g %% is below %g %%' % (
+            abs(change) / size * 100.0 if size else 0.0, min_change_pct)
     elif change:
         result['trend'] = 'increasing' if change > 0 else 'decreasing'
 

@@ -449,6 +449,15 @@ def test_ten_runs_are_enough_for_a_glaring_regression():
     assert ANALYZER.detect_regression([3.0] * 15)['verdict'] == 'stable'
 
 
+def test_long_windows_and_many_zeros_have_answers():
+    """Counts beyond the doubles, and a usual level of 0, are no obstacle."""
+    values = normal(1, 2000)
+    assert ANALYZER.detect_regression(values, 900)['verdict'] == 'stable'
+    assert ANALYZER.detect_regression(values[:1000] + [value + 5.0 for value in values[1000:]], 1000)['verdict'] == 'regression'
+    assert ANALYZER.detect_regression([1.0] * 1000 + [2.0] * 1000, 1000)['p_value'] < 1e-9
+    assert ANALYZER.calculate_linear_regression([0.0] * 30 + [float(i) for i in range(12)])['trend'] == 'stable'
+
+
 @pytest.mark.parametrize('options, words', [
     ({'window_size': 0}, 'window_size 0'), ({'window_size': 2.5}, 'window_size 2.5'), ({'threshold_pct': -1}, 'threshold_pct -1'),
     ({'better': 'smaller'}, "better 'smaller'")])
