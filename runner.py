@@ -41,7 +41,7 @@ except ImportError:           # pragma: no cover - every interpreter we know has
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+    from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 __version__ = '8.0.0'
 
@@ -271,6 +271,29 @@ def parse_size(text):
         return int(float(number) * factor)
     except ValueError:
         raise UsageError('%r: not a size; write for example 500MiB, 2GiB or 1.5GB' % (text,))
+
+
+def _read_positive_duration(text):
+    # type: (str) -> float
+    seconds = parse_duration(text)
+    if not 0 < seconds < float('inf'):
+        raise UsageError('%r: must be more than 0 seconds' % text)
+    return seconds
+
+
+def _read_size(text):
+    # type: (str) -> int
+    size = parse_size(text)
+    if size <= 0:
+        raise UsageError('%r: must be more than 0 bytes' % text)
+    return size
+
+
+def _read_count(text):
+    # type: (str) -> int
+    if not text.isdigit() or int(text) < 1:
+        raise UsageError('%r: not a number of at least 1' % text)
+    return int(text)
 
 
 def format_duration(seconds):
@@ -688,7 +711,8 @@ def parse_env_file(text, name, environment):
             value = value[1:end]
         else:
             value = value.split(' #')[0].rstrip()
-        found[key] = value if quote == "'" else _fill_in(value, dict(environment, **found), quote == '"', name, first)
+        found[key] = value if quote == "'" else _fill_in(
+            value, dict(environment, **found), quote == '"', '%s, line %d' % (name, first))
     return found
 
 
@@ -710,9 +734,9 @@ def _closed(value, quote):
     return _closing(value, quote) > 0
 
 
-def _fill_in(value, known, escapes, name, line):
-    # type: (str, Dict[str, str], bool, str, int) -> str
-    """Replace ${VAR} and, in double quotes, backslash escapes."""
+def _fill_in(value, known, escapes, where):
+    # type: (str, Mapping[str, str], bool, str) -> str
+    """Replace ${VAR} and ${VAR:-default} and, with `escapes`, backslash escapes. Raises UsageError that begins with `where`."""
     result, at = [], 0
     while at < len(value):
         char = value[at]
@@ -722,10 +746,10 @@ def _fill_in(value, known, escapes, name, line):
         elif value.startswith('${', at):
             end = value.find('}', at)
             if end < 0:
-                raise UsageError('%s, line %d: ${ without }' % (name, line))
+                raise UsageError('%s: ${ without }' % where)
             variable, has_default, default = value[at + 2:end].partition(':-')
             if variable not in known and not has_default:
-                raise UsageError('%s, line %d: ${%s} is not set; write ${%s:-default}' % (name, line, variable, variable))
+                raise UsageError('%s: ${%s} is not set; set it, or write ${%s:-default}' % (where, variable, variable))
             result.append(known.get(variable) or default)
             at = end + 1
         else:
@@ -9590,35 +9614,12 @@ class _Option(object):
         self.env = env and not many
 
 
-def _read_positive_duration(text):
-    # type: (str) -> float
-    seconds = parse_duration(text)
-    if not 0 < seconds < float('inf'):
-        raise UsageError('%r: must be more than 0 seconds' % text)
-    return seconds
-
-
-def _read_size(text):
-    # type: (str) -> int
-    size = parse_size(text)
-    if size <= 0:
-        raise UsageError('%r: must be more than 0 bytes' % text)
-    return size
-
-
 def _read_pair(text):
     # type: (str) -> Tuple[str, str]
     key, equals, value = text.partition('=')
     if not equals or not key or '\0' in text:
         raise UsageError('%r: not a NAME=VALUE' % text)
     return key, value
-
-
-def _read_count(text):
-    # type: (str) -> int
-    if not text.isdigit() or int(text) < 1:
-        raise UsageError('%r: not a number of at least 1' % text)
-    return int(text)
 
 
 _OPTIONS = (
