@@ -20,6 +20,7 @@ Contents, in the order of dependence (a section uses only those named in tests/t
      7. Remembering     HistoryManager over a pool of SQLite connections; schema, spool, recorder
      8. Trends          TrendAnalyzer and its kin: lists of numbers in, verdicts out; no database inside
      9. Logs            StructuredLogger: events as JSON lines; LogAnalyzer: what went wrong, and its name
+    12. Settings        the YAML file: one table from which validation, schema and example come
     13. ScriptRunner    the pipeline of one run: launch, watch, remember
     15. Reports         results as text, tables and JSON
     16. Command line    the only place that prints and exits
@@ -54,7 +55,9 @@ __all__ = [
     'Limits', 'RetryStrategy', 'RetryConfig',
     'default_history_path', 'HistoryManager', 'RetentionPlan', 'RetentionPolicy',
     'TrendAnalyzer', 'BaselineCalculator', 'MLAnomalyDetector', 'MetricsCorrelationAnalyzer', 'ResourceForecaster',
-    'StructuredLogger', 'LogPattern', 'LogAnalyzer', 'ExecutionHook', 'ScriptRunner',
+    'StructuredLogger', 'LogPattern', 'LogAnalyzer',
+    'Setting', 'settings_table', 'Settings', 'settings_schema', 'settings_example',
+    'ExecutionHook', 'ScriptRunner',
     'main',
 ]
 
@@ -294,6 +297,23 @@ def _read_count(text):
     if not text.isdigit() or int(text) < 1:
         raise UsageError('%r: not a number of at least 1' % text)
     return int(text)
+
+
+def parse_share(text):
+    # type: (Any) -> float
+    """Read a share: '5%' and 0.05 are the same. Raises UsageError when it is not one, or negative.
+
+    >>> parse_share('5%'), parse_share('0.5'), parse_share(0)
+    (0.05, 0.5, 0.0)
+    """
+    words = str(text).strip()
+    try:
+        share = float(words[:-1]) / 100.0 if words.endswith('%') else float(words)
+        if not 0 <= share < float('inf'):
+            raise ValueError
+        return share
+    except ValueError:
+        raise UsageError('%r: not a share; write for example 5%% or 0.05' % (text,))
 
 
 def format_duration(seconds):
@@ -537,13 +557,17 @@ def _secret_patterns():
     return _patterns
 
 
-def redact(text):
-    # type: (str) -> str
+def redact(text, more=()):
+    # type: (str, Iterable[Any]) -> str
     """Replace what looks like a secret by '[redacted]': passwords, tokens, keys, URLs with credentials.
+
+    `more` are patterns of `compile_secret`, for what only the user knows to be one; their whole match is replaced.
 
     >>> redact('curl https://joe:hunter2@example.org/?token=abc --password hunter2')
     'curl https://[redacted]@example.org/?token=[redacted] --password [redacted]'
     """
+    for pattern in more:
+        text = pattern.sub(_REDACTED, text)
     if not _may_hold_secret(text):
         return text
     for pattern in _secret_patterns():
@@ -551,9 +575,29 @@ def redact(text):
     return text
 
 
-def redact_arguments(arguments):
-    # type: (Sequence[str]) -> List[str]
-    """Redact a list of arguments; the word after an option that names a secret is one too.
+def compile_secret(text):
+    # type: (str) -> Any
+    """Compile a regular expression for `redact`; raises UsageError when it is none, or matches the empty text.
+
+    >>> redact('customer 123456 called', [compile_secret('[0-9]{6}')])
+    'customer [redacted] called'
+    """
+    import re
+    import warnings
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            pattern = re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise UsageError('%r: not a regular expression: %s' % (text, error))
+    if pattern.search('') is not None:
+        raise UsageError('%r: matches the empty text, and so every place of every text' % text)
+    return pattern
+
+
+def redact_arguments(arguments, more=()):
+    # type: (Sequence[str], Iterable[Any]) -> List[str]
+    """Redact a list of arguments; the word after an option that names a secret is one too. `more` as in `redact`.
 
     >>> redact_arguments(['--password', 'x y', 'token=abc', 'plain'])
     ['--password', '[redacted]', 'token=[redacted]', 'plain']
@@ -564,7 +608,7 @@ def redact_arguments(arguments):
             safe.append(_REDACTED)
             secret_next = False
             continue
-        safe.append(redact(argument))
+        safe.append(redact(argument, more))
         secret_next = _names_secret(argument)
     return safe
 
@@ -4902,13 +4946,21 @@ class HistoryManager(object):
         with _Writing(self) as connection:
             return _store_run(connection, complete)
 
-    def cleanup_old_data(self, days):
-        # type: (float) -> int
+    def cleanup_old_data(self, days, limit=None):
+        # type: (float, Optional[int]) -> int
         """Delete runs that started more than `days` days ago, with all that belongs to them; return how many.
 
-        Running ones stay. Pages are given back to the file system. RetentionPolicy knows other rules, and archives.
+        Running ones stay; with `limit` at most so many go, the oldest first. Pages are given back to the file system.
+        RetentionPolicy knows other rules, and archives.
         """
-        return len(RetentionPolicy(max_age_days=days).apply(self).runs)
+        if limit is None:
+            return len(RetentionPolicy(max_age_days=days).apply(self).runs)
+        rows = self._read("SELECT id FROM run WHERE start_time < ? AND status <> 'running' ORDER BY start_time LIMIT ?",
+                          (_days_ago(days), limit))
+        if rows:
+            self._delete_runs([row[0] for row in rows], None)
+            self._give_back_pages()
+        return len(rows)
 
     def _delete_runs(self, ids, archive, on_progress=None):
         # type: (Sequence[int], Optional[_Archive], Optional[Callable[[int], Any]]) -> None
@@ -5481,9 +5533,12 @@ _RECORD_FIELDS = frozenset(_RUN_COLUMNS + _CONTEXT_COLUMNS + (
     'database', 'samples', 'artefacts', 'success', 'timed_out'))
 
 
-def _complete_record(record):
-    # type: (Dict[str, Any]) -> Dict[str, Any]
-    """Return the record with everything that storing needs, secrets redacted; raises UsageError for an unknown field."""
+def _complete_record(record, more=()):
+    # type: (Dict[str, Any], Sequence[Any]) -> Dict[str, Any]
+    """Return the record with everything that storing needs, secrets redacted; raises UsageError for an unknown field.
+
+    `more` are patterns of `compile_secret`.
+    """
     unknown = [name for name in record if name not in _RECORD_FIELDS]
     if unknown:
         raise UsageError('%r: not a column of a run%s; valid: %s' % (
@@ -5502,28 +5557,28 @@ def _complete_record(record):
         full['status'] = 'success' if success else 'failed'
     arguments = full.get('script_args') or ()
     secrets = secret_values(arguments)
-    full['script_args'] = redact_arguments(arguments)
-    full['labels'] = {key: redact(str(value)) for key, value in (full.get('labels') or {}).items()}
+    full['script_args'] = redact_arguments(arguments, more)
+    full['labels'] = {key: redact(str(value), more) for key, value in (full.get('labels') or {}).items()}
     for name in ('stdout_tail', 'stderr_tail', 'error_summary', 'error_frame', 'error_cause'):
         if full.get(name):
-            full[name] = _stored_text(full[name], secrets)
-    full['artefacts'] = {name: _without_secrets(text, secrets) for name, text in (full.get('artefacts') or {}).items()}
+            full[name] = _stored_text(full[name], secrets, more)
+    full['artefacts'] = {name: _without_secrets(text, secrets, more) for name, text in (full.get('artefacts') or {}).items()}
     return full
 
 
-def _without_secrets(text, secrets=()):
-    # type: (str, Sequence[str]) -> str
+def _without_secrets(text, secrets=(), more=()):
+    # type: (str, Sequence[str], Sequence[Any]) -> str
     """Return a text that can be stored: encodable, redacted, also of the given secrets."""
     text = text.encode('utf-8', 'replace').decode('utf-8')
     for secret in secrets:
         text = text.replace(secret, _REDACTED)
-    return redact(text)
+    return redact(text, more)
 
 
-def _stored_text(text, secrets=()):
-    # type: (str, Sequence[str]) -> str
+def _stored_text(text, secrets=(), more=()):
+    # type: (str, Sequence[str], Sequence[Any]) -> str
     """Return the end of a text as it is stored: redacted, at most _TAIL_BYTES long, cut at a line where one is near."""
-    text = _without_secrets(text, secrets)
+    text = _without_secrets(text, secrets, more)
     if len(text) > _TAIL_BYTES:
         text = text[-_TAIL_BYTES:]
         at = text.find('\n')
@@ -6242,9 +6297,12 @@ class _Recorder(object):
     we are takes time that the script should not wait for. `series()` returns the SampleSeries, None before it exists.
     """
     EVERY = 1.0
+    DELETE_AT_ONCE = 1000                # old runs; many runs share the work, so that none waits for it
 
-    def __init__(self, manager, describe, series, on_lost=None, detached=False):
-        # type: (HistoryManager, Callable[[], Dict[str, Any]], Callable[[], Any], Optional[Callable[[int, str], Any]], bool) -> None
+    def __init__(self, manager, describe, series, on_lost=None, detached=False, redact_patterns=(), retention_days=None):
+        # type: (HistoryManager, Callable[[], Dict[str, Any]], Callable[[], Any], Optional[Callable[[int, str], Any]], bool, Sequence[Any], Optional[float]) -> None
+        self._patterns = redact_patterns
+        self._retention_days = retention_days
         self._on_lost = on_lost
         self._mark = _DETACHED if detached else ''
         self.run_id = None  # type: Optional[int]
@@ -6279,7 +6337,7 @@ class _Recorder(object):
         if self._stored:
             return None
         problem = self._problem or '%s: locked by another process' % self._manager.db_path
-        record = _complete_record(_merged(self._described or self._describe(), final))
+        record = _complete_record(_merged(self._described or self._describe(), final), self._patterns)
         series = self._series()
         record['samples'] = series.rows if series is not None else []
         try:
@@ -6301,7 +6359,7 @@ class _Recorder(object):
     def _work(self):
         # type: () -> None
         self._described = self._describe()
-        begun = _complete_record(dict(self._described, status='running', runner=_runner_proof() + self._mark))
+        begun = _complete_record(dict(self._described, status='running', runner=_runner_proof() + self._mark), self._patterns)
         try:
             with _Writing(self._manager) as connection:
                 self.run_id = _store_run(connection, begun)
@@ -6311,7 +6369,7 @@ class _Recorder(object):
         while not self._wake.acquire(True, self.EVERY):
             if self.run_id is not None:
                 self._write_samples_if_any()
-        final = _complete_record(_merged(self._described, self._final or {}))
+        final = _complete_record(_merged(self._described, self._final or {}), self._patterns)
         with _Writing(self._manager) as connection:
             run_id = _store_run(connection, final, self.run_id)
             self._write_samples(connection, run_id)
@@ -6323,6 +6381,8 @@ class _Recorder(object):
         """Border: look after what earlier runs left, while ours is busy; trouble with theirs is not ours."""
         try:
             self._manager.tidy(self._on_lost)
+            if self._retention_days is not None:
+                self._manager.cleanup_old_data(self._retention_days, limit=self.DELETE_AT_ONCE)
             if os.path.getsize(self._manager.db_path + '-wal') > _CHECKPOINT_BYTES:
                 with self._manager.get_connection() as connection:
                     connection.execute('PRAGMA wal_checkpoint(PASSIVE)').fetchall()
@@ -7978,6 +8038,7 @@ class StructuredLogger(object):
         self.path = path
         self.level = check_level('level', level)
         self.fields = fields
+        self.redact_patterns = ()  # type: Sequence[Any]
 
     def log(self, level, event, **fields):
         # type: (str, str, **Any) -> None
@@ -7988,7 +8049,7 @@ class StructuredLogger(object):
         record = {'time': format_time(time.time()), 'level': level.upper(), 'event': event}
         record.update(self.fields)
         record.update(fields)
-        safe = {name: redact(value) if isinstance(value, str) else value for name, value in record.items()}
+        safe = {name: redact(value, self.redact_patterns) if isinstance(value, str) else value for name, value in record.items()}
         line = json.dumps(safe, ensure_ascii=False, default=str).encode('utf-8', 'replace') + b'\n'
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
@@ -8519,6 +8580,875 @@ def _lasting(name, message):
 
 
 # ======================================================================================================
+# 12. Settings
+# ======================================================================================================
+
+_SETTINGS_BYTES = 1048576              # more than any settings file; /dev/zero as a settings file must not hang us
+
+_INCONCLUSIVE = ('warn', 'pass', 'fail')
+_CHANNELS = ('email', 'slack', 'webhook', 'stdout', 'log', 'command', 'apprise')
+_SEVERITIES = ('INFO', 'WARNING', 'ERROR', 'CRITICAL')
+
+
+class Setting(object):
+    """One key of the settings file: its form (what may stand there), its meaning, and what holds when it is not given.
+
+    `default` and `example` are written as in the file. `option` names the option of a run that the value stands in for,
+    `convert` turns it into that option's value. A `secret` value is never shown; `shown` is False for what the example
+    mentions without switching it on.
+    """
+    __slots__ = ('name', 'form', 'meaning', 'default', 'example', 'option', 'convert', 'required', 'secret', 'shown')
+
+    def __init__(self, name, form, meaning, default=None, example=None, option=None, convert=None, required=False,
+                 secret=False, shown=True):
+        # type: (str, Any, str, Optional[str], Any, Optional[str], Optional[Callable[[Any], Any]], bool, bool, bool) -> None
+        self.name = name
+        self.form = form
+        self.meaning = meaning
+        self.default = default
+        self.example = example
+        self.option = option
+        self.convert = convert
+        self.required = required
+        self.secret = secret
+        self.shown = shown
+
+
+class _Form(object):
+    """What may stand at a key. `read` returns the value or tells the reader what is wrong; `schema` is JSON Schema of it."""
+    what = ''
+
+    def read(self, node, reader, where):
+        # type: (Any, _SettingsReader, _Where) -> Any
+        """Return the value of a YAML node, None after telling the reader of a problem."""
+        raise NotImplementedError
+
+    def schema(self):
+        # type: () -> Dict[str, Any]
+        """Return JSON Schema (draft 7) for what is valid here."""
+        raise NotImplementedError
+
+    def kind_of(self, node):
+        # type: (Any) -> str
+        """Say what stands there instead."""
+        if node.id != 'scalar':
+            return {'mapping': 'a mapping of keys', 'sequence': 'a list'}[node.id]
+        return 'the %s %s' % (_YAML_KINDS.get(node.tag, 'value'), node.value[:60]) if node.value else 'nothing'
+
+
+#: YAML 1.1's types of a plain scalar, in our words.
+_YAML_KINDS = {'tag:yaml.org,2002:str': 'text', 'tag:yaml.org,2002:int': 'number', 'tag:yaml.org,2002:float': 'number',
+               'tag:yaml.org,2002:bool': 'boolean', 'tag:yaml.org,2002:null': 'value', 'tag:yaml.org,2002:timestamp': 'date'}
+
+
+class _Scalar(_Form):
+    """A single value. `kinds` are the YAML types that may stand there; `convert` gets a text, number or boolean of such a
+    type and returns the value, or raises UsageError with a sentence about it.
+    """
+
+    def __init__(self, what, kinds, convert, schema):
+        # type: (str, Sequence[str], Callable[[Any], Any], Dict[str, Any]) -> None
+        self.what = what
+        self.kinds = kinds
+        self._convert = convert
+        self._schema = schema
+
+    def read(self, node, reader, where):
+        # type: (Any, _SettingsReader, _Where) -> Any
+        if node.id != 'scalar':
+            return reader.tell(node, where, '%s where %s is due' % (self.kind_of(node), self.what))
+        text = node.value
+        if '${' in text:
+            try:
+                text = reader.expand(text)
+            except UsageError as error:
+                return reader.tell(node, where, str(error))
+        try:
+            return self._convert(self._typed(text, node))
+        except UsageError as error:
+            sentence = str(error).strip()
+            if where.is_secret and text:
+                sentence = sentence.replace(repr(text), 'the value').replace(text, '…')
+            return reader.tell(node, where, redact(sentence))
+
+    def schema(self):
+        # type: () -> Dict[str, Any]
+        if self._schema.get('type') == 'string' and 'enum' not in self._schema:
+            return self._schema
+        return {'anyOf': [self._schema, {'type': 'string', 'pattern': r'\$\{'}]}
+
+    def _typed(self, text, node):
+        # type: (str, Any) -> Any
+        """Return the text, number or boolean that stands there, variables filled in. Raises UsageError."""
+        kind = _YAML_KINDS.get(node.tag)
+        if kind is None:
+            raise UsageError('tags such as %s are not read; write a plain value' % node.tag)
+        if '${' in node.value:
+            kind = 'text' if 'text' in self.kinds else self.kinds[0]
+        else:
+            _refuse_traps(node, kind, self.kinds == ('text',))
+        if kind == 'text' and self.kinds == ('number',) and node.style is None:
+            kind = 'number'                                 # YAML 1.1 takes 1e3 for a text
+        if kind == 'number' and 'text' in self.kinds and ('number' in self.kinds or text.lstrip('-').isdigit()):
+            return text
+        if kind not in self.kinds:
+            raise UsageError('%s is a %s where %s is due%s' % (
+                repr(text) if kind == 'text' else text, kind, self.what,
+                "; write '%s' in quotes" % text if self.kinds == ('text',) else ''))
+        return self._number(text) if kind == 'number' else self._boolean(text) if kind == 'boolean' else text
+
+    def _number(self, text):
+        # type: (str) -> Any
+        try:
+            value = float(text)
+        except ValueError:
+            raise UsageError('%r is not %s' % (text, self.what))
+        return int(text) if text.lstrip('+-').isdigit() else value
+
+    def _boolean(self, text):
+        # type: (str) -> bool
+        if text.lower() not in ('true', 'false'):
+            raise UsageError('%r is not true or false' % text)
+        return text.lower() == 'true'
+
+
+def _refuse_traps(node, kind, wants_text):
+    # type: (Any, str, bool) -> None
+    """Raise UsageError for a plain scalar that YAML 1.1 reads as something that few people mean."""
+    text = node.value
+    if node.style is not None:
+        return
+    quoted = "'%s' in quotes" % text
+    if kind == 'value':
+        raise UsageError('no value; give one, or leave the key out')
+    if kind == 'date':
+        raise UsageError('YAML reads %s as a date; write %s' % (text, quoted))
+    if kind == 'boolean' and text.lower() not in ('true', 'false'):
+        means = 'true' if text.lower() in ('yes', 'on') else 'false'
+        raise UsageError('YAML reads %s as the boolean %s; write %s' % (text, means, quoted if wants_text else means))
+    if kind != 'number':
+        return
+    import yaml
+    plain = text.lstrip('+-')
+    if plain.lower() in ('.inf', '.nan'):
+        raise UsageError('%s: not a number that anything can be compared with' % text)
+    if '_' in text or ':' in text or (len(plain) > 1 and plain[0] == '0' and plain[1] not in '.eE'):
+        is_int = node.tag.endswith('int')
+        try:
+            constructor = yaml.constructor.SafeConstructor()
+            value = constructor.construct_yaml_int(node) if is_int else constructor.construct_yaml_float(node)
+        except ValueError:                                # 09 begins like an octal number
+            raise UsageError('%s: not a number; write it without leading zeros' % text)
+        raise UsageError('YAML reads %s as the number %s; write %s, or %s if it is a text' % (text, value, value, quoted))
+
+
+class _Group(_Form):
+    """A mapping with fixed keys. `check` gets the values and raises UsageError when they do not go together."""
+    what = 'a mapping of keys'
+
+    def __init__(self, settings, check=None, schema=None):
+        # type: (Sequence[Setting], Optional[Callable[[Dict[str, Any]], Any]], Optional[Dict[str, Any]]) -> None
+        self.settings = settings
+        self._by_name = {setting.name: setting for setting in settings}
+        self._check = check
+        self._more_schema = schema or {}
+
+    def read(self, node, reader, where):
+        # type: (Any, _SettingsReader, _Where) -> Any
+        if node.id != 'mapping':
+            return reader.tell(node, where, '%s where keys are due; valid: %s' % (self.kind_of(node), ', '.join(self._by_name)))
+        values, sound = {}, True  # type: Dict[str, Any], bool
+        for key, child in reader.pairs(node, where):
+            setting = self._by_name.get(key.value)
+            if setting is None:
+                sound = False
+                reader.tell(key, None, '%r is not a setting of %s%s' % (key.value, where.owner, self._hint(key.value, reader)))
+                continue
+            before = len(reader.problems)
+            value = setting.form.read(child, reader, where.at(setting.name, setting.secret))
+            sound = sound and len(reader.problems) == before
+            if len(reader.problems) == before:
+                values[setting.name] = value
+                reader.lines[where.path + (setting.name,)] = key.start_mark.line + 1
+        missing = [setting.name for setting in self.settings if setting.required and setting.name not in values]
+        if sound and missing:
+            return reader.tell(node, where, '%r is missing' % missing[0])
+        if sound and self._check is not None:
+            try:
+                self._check(values)
+            except UsageError as error:
+                return reader.tell(node, where, redact(str(error)))
+        return values
+
+    def _hint(self, name, reader):
+        # type: (str, _SettingsReader) -> str
+        """Return where else the name is valid, or which one is near, and what is valid here."""
+        if name == '<<':
+            return ': merge keys are not read; write the keys out'
+        near = suggest(name, self._by_name)
+        homes = [] if near else reader.homes_of(name)
+        if homes:
+            return '; it belongs %s' % ' or '.join(homes)
+        return '%s valid: %s' % (near or ';', ', '.join(self._by_name))
+
+    def schema(self):
+        # type: () -> Dict[str, Any]
+        properties = {}
+        for setting in self.settings:
+            meaning = setting.meaning + ('' if setting.default is None else ' (default: %s)' % setting.default)
+            properties[setting.name] = dict(setting.form.schema(), description=meaning)
+        result = {'type': 'object', 'additionalProperties': False, 'properties': properties}  # type: Dict[str, Any]
+        required = [setting.name for setting in self.settings if setting.required]
+        if required:
+            result['required'] = required
+        result.update(self._more_schema)
+        return result
+
+
+class _Entries(_Form):
+    """A list of one form; `or_one` lets a single value stand for a list of one."""
+
+    def __init__(self, form, or_one=False):
+        # type: (_Form, bool) -> None
+        self.form = form
+        self.what = 'a list'
+        self._or_one = or_one
+
+    def read(self, node, reader, where):
+        # type: (Any, _SettingsReader, _Where) -> Any
+        if node.id == 'sequence':
+            return [self.form.read(child, reader, where.entry(number)) for number, child in enumerate(node.value, 1)]
+        if self._or_one and node.id == 'scalar':
+            value = self.form.read(node, reader, where)
+            return None if value is None else [value]
+        return reader.tell(node, where, "%s where a list is due; begin each entry with '- '" % self.kind_of(node))
+
+    def schema(self):
+        # type: () -> Dict[str, Any]
+        entries = {'type': 'array', 'items': self.form.schema()}
+        return {'anyOf': [self.form.schema(), entries]} if self._or_one else entries
+
+
+class _Names(_Form):
+    """A mapping of names that the user chooses to values of one form."""
+    what = 'a mapping of names to values'
+
+    def __init__(self, form, pattern):
+        # type: (_Form, str) -> None
+        self.form = form
+        self._pattern = pattern
+
+    def read(self, node, reader, where):
+        # type: (Any, _SettingsReader, _Where) -> Any
+        import re
+        if node.id != 'mapping':
+            return reader.tell(node, where, '%s where NAME: value is due' % self.kind_of(node))
+        values = {}
+        for key, child in reader.pairs(node, where):
+            if not re.match(self._pattern + r'\Z', key.value):
+                reader.tell(key, where, '%r: not a name that can stand here' % key.value)
+                continue
+            values[key.value] = self.form.read(child, reader, where.at(key.value, where.is_secret))
+        return values
+
+    def schema(self):
+        # type: () -> Dict[str, Any]
+        scalar = {'type': ['string', 'integer']} if self.form is _forms()['text'] else self.form.schema()
+        return {'type': 'object', 'patternProperties': {'^%s$' % self._pattern: scalar}, 'additionalProperties': False}
+
+
+class _Where(object):
+    """The place of a value in the file, in words: 'alerts, entry 2, condition'."""
+    __slots__ = ('path', 'is_secret')
+
+    def __init__(self, path=(), secret=False):
+        # type: (Tuple[Any, ...], bool) -> None
+        self.path = path
+        self.is_secret = secret
+
+    def at(self, name, secret):
+        # type: (str, bool) -> _Where
+        """Return the place of a key of this mapping."""
+        return _Where(self.path + (name,), secret)
+
+    def entry(self, number):
+        # type: (int) -> _Where
+        """Return the place of an entry of this list; they count from 1."""
+        return _Where(self.path + (number,), self.is_secret)
+
+    @property
+    def owner(self):
+        # type: () -> str
+        """The mapping that a key belongs to, as the user calls it."""
+        names = [part for part in self.path if not isinstance(part, int)]
+        return '.'.join(names) if names else 'this file'
+
+    def __str__(self):
+        # type: () -> str
+        words = ''
+        for part in self.path:
+            if isinstance(part, int):
+                words += ', entry %d' % part
+            else:
+                words += ('' if not words else '.' if words[-1].isalpha() else ', ') + part
+        return words
+
+
+class _SettingsReader(object):
+    """Reads one file against a form and collects what is wrong with it, so that all of it is told at once."""
+
+    def __init__(self, name, environment):
+        # type: (str, Mapping[str, str]) -> None
+        self.name = name
+        self.environment = environment
+        self.problems = []  # type: List[Tuple[int, str]]
+        self.lines = {}  # type: Dict[Tuple[Any, ...], int]
+
+    def tell(self, node, where, sentence):
+        # type: (Any, Optional[_Where], str) -> None
+        """Note a problem with a node."""
+        place = str(where) if where is not None else ''
+        line = node.start_mark.line + 1
+        self.problems.append((line, '%s, line %d: %s%s' % (self.name, line, place + ': ' if place else '', sentence)))
+
+    def pairs(self, node, where):
+        # type: (Any, _Where) -> List[Tuple[Any, Any]]
+        """Return (key node, value node) of a mapping, each key once."""
+        seen, found = {}, []  # type: Dict[str, int], List[Tuple[Any, Any]]
+        for key, child in node.value:
+            if key.id != 'scalar':
+                self.tell(key, where, 'a key must be a plain word')
+            elif key.value in seen:
+                self.tell(key, where, '%r stands here a second time; the first is in line %d' % (key.value, seen[key.value]))
+            else:
+                seen[key.value] = key.start_mark.line + 1
+                found.append((key, child))
+        return found
+
+    def expand(self, text):
+        # type: (str) -> str
+        """Fill in ${NAME} and ${NAME:-default}; $${ is a ${ that stays. Raises UsageError."""
+        import re
+        parts = re.split(r'\$\$\{', text)
+        try:
+            return '${'.join(_fill_in(part, self.environment, False, '') for part in parts)
+        except UsageError as error:
+            raise UsageError(str(error)[2:])                # the place is told with it
+
+    @staticmethod
+    def homes_of(name):
+        # type: (str) -> List[str]
+        """Return where a setting of that name belongs, in words."""
+        found = []  # type: List[str]
+        for path, _ in walk_settings():
+            if path[-1] == name:
+                above = '.'.join(part for part in path[:-1] if part != '[]')
+                found.append('under ' + above if above else 'at the top level')
+        return found
+
+
+_forms_cache = {}  # type: Dict[str, _Form]
+
+
+def _forms():
+    # type: () -> Dict[str, _Form]
+    """Make the forms of single values; only a settings file needs them."""
+    if not _forms_cache:
+        text, number, quantity = ('text',), ('number',), ('text', 'number')
+        for name, what, kinds, convert, schema in (
+                ('text', 'a text', text, _whole_text, {'type': 'string'}),
+                ('words', 'a text', text, _filled_text, {'type': 'string', 'minLength': 1}),
+                ('path', 'a path', text, _filled_text, {'type': 'string', 'minLength': 1}),
+                ('url', 'a URL', text, _read_url, {'type': 'string', 'pattern': r'^https?://|\$\{'}),
+                ('boolean', 'true or false', ('boolean',), bool, {'type': 'boolean'}),
+                ('count', 'a whole number of at least 1', number, _whole_number, {'type': 'integer', 'minimum': 1}),
+                ('confirmations', 'a whole number', number, lambda n: _whole_number(n, 0), {'type': 'integer', 'minimum': 0}),
+                ('port', 'a port', number, _read_port, {'type': 'integer', 'minimum': 1, 'maximum': 65535}),
+                ('factor', 'a number', number, lambda n: _not_negative('', n), {'type': 'number', 'minimum': 0}),
+                ('share', 'a share such as 5%', quantity, parse_share, {'type': ['string', 'number'], 'minimum': 0}),
+                ('duration', 'a duration', quantity, parse_duration, {'type': ['string', 'number'], 'minimum': 0}),
+                ('time', 'a duration', quantity, _read_positive_duration, {'type': ['string', 'number'], 'minimum': 0}),
+                ('size', 'a size', quantity, _read_size, {'type': ['string', 'integer'], 'minimum': 1}),
+                ('limit', 'a number, with a unit if you like', quantity, str, {'type': ['string', 'number']}),
+                ('reason', 'an exit code or a cause', quantity, _read_reason, {'type': ['string', 'integer']}),
+                ('metric', 'a metric', text, _read_metric, {'type': 'string', 'enum': list(METRICS)}),
+                ('condition', 'a condition', text, _filled_text, {'type': 'string', 'minLength': 1}),
+                ('pattern', 'a regular expression', text, compile_secret, {'type': 'string', 'format': 'regex'}),
+                ('strategy', 'a strategy', text, lambda t: _one_of(t, RetryStrategy.ALL), {'enum': list(RetryStrategy.ALL)}),
+                ('severity', 'a severity', text, lambda t: _one_of(t, _SEVERITIES), {'enum': list(_SEVERITIES)}),
+                ('channel', 'a channel', text, lambda t: _one_of(t, _CHANNELS), {'enum': list(_CHANNELS)}),
+                ('inconclusive', 'what to do', text, lambda t: _one_of(t, _INCONCLUSIVE), {'enum': list(_INCONCLUSIVE)})):
+            _forms_cache[name] = _Scalar(what, kinds, convert, schema)
+    return _forms_cache
+
+
+def _whole_text(text):
+    # type: (str) -> str
+    if '\0' in text:
+        raise UsageError('%r: holds a NUL character' % text)
+    return text
+
+
+def _filled_text(text):
+    # type: (str) -> str
+    if not text.strip():
+        raise UsageError('%r: empty' % text)
+    return _whole_text(text)
+
+
+def _read_url(text):
+    # type: (str) -> str
+    if not text.startswith(('http://', 'https://')) or len(text) < 9 or any(c <= ' ' for c in text):
+        raise UsageError('%r: not a URL; it begins with https:// or http://' % text)
+    return text
+
+
+def _whole_number(number, least=1):
+    # type: (Any, int) -> int
+    if not isinstance(number, int) or number < least:
+        raise UsageError('%r: not a whole number of at least %d' % (number, least))
+    return number
+
+
+def _read_port(number):
+    # type: (Any) -> int
+    if not isinstance(number, int) or not 1 <= number <= 65535:
+        raise UsageError('%r: not a port; ports are 1 to 65535' % (number,))
+    return number
+
+
+def _read_reason(text):
+    # type: (str) -> Any
+    reasons = parse_reasons(text)
+    if len(reasons) != 1:
+        raise UsageError('%r: one exit code or cause an entry' % text)
+    return reasons[0]
+
+
+def _read_metric(text):
+    # type: (str) -> str
+    if text not in METRICS:
+        raise UsageError('no metric %r%s (python -m runner metrics lists them)' % (text, suggest(text, METRICS)))
+    return text
+
+
+def _one_of(text, words):
+    # type: (str, Sequence[str]) -> str
+    if text not in words:
+        raise UsageError('%r is not valid%s valid: %s' % (text, suggest(text, words) or ';', ', '.join(words)))
+    return text
+
+
+_table_cache = []  # type: List[_Group]
+
+
+def settings_table():
+    # type: () -> Any
+    """Return the one table of settings, a tree: validation, the JSON schema and the example are all read from it.
+
+    Made when first asked for: a run without a settings file does not pay for it.
+    """
+    if not _table_cache:
+        _table_cache.append(_make_table())
+    return _table_cache[0]
+
+
+def _make_table():
+    # type: () -> _Group
+    f = _forms()
+    variables = _Names(f['text'], r'[A-Za-z_][A-Za-z0-9_]*')
+    return _Group((
+        Setting('timeout', f['time'], 'end the script after this long; exit status 124', 'no limit', '30m', 'timeout'),
+        Setting('grace', f['duration'], 'time between TERM and KILL when the script is ended', '10s', '10s', 'grace'),
+        Setting('idle_timeout', f['time'], 'end the script after so long without output and CPU time; exit status 124',
+                'no limit', '10m', 'idle_timeout'),
+        Setting('python', f['path'], 'interpreter for .py scripts and -m', 'the one that runs the runner', 'python3', 'python',
+                shown=False),
+        Setting('cwd', f['path'], 'run the script in this folder', 'the current one', '/srv/jobs', 'cwd', shown=False),
+        Setting('env', variables, 'variables for the script; stronger than env_file', None, {'PYTHONUNBUFFERED': "'1'"},
+                'env', lambda pairs: list(pairs.items())),
+        Setting('env_file', _Entries(f['path'], True), 'dotenv files with variables for the script', None, ['.env'], 'env_file',
+                shown=False),
+        Setting('labels', _Names(f['text'], r'[^=\s\0]+'), 'labels that are kept with the run', None, {'team': 'data'}, 'label',
+                lambda pairs: list(pairs.items())),
+        Setting('lock', f['words'], 'only one run at a time holds this lock; another exits 75', None, 'nightly-import', 'lock',
+                shown=False),
+        Setting('lock_wait', f['duration'], 'how long to wait for the lock', '0s', '1m', 'lock_wait'),
+        Setting('detach_ok', f['boolean'], 'let processes live on that the script leaves behind', 'false', 'false', 'detach_ok'),
+        Setting('hang_stack', f['boolean'], 'at a time limit a Python script prints its stacks', 'false', 'false', 'hang_stack'),
+        Setting('log_file', f['path'], 'append events as JSON lines', None, 'runs.jsonl', 'log_file', shown=False),
+        Setting('quiet', f['boolean'], 'no summary line; losses are still told', 'false', 'false', 'quiet'),
+        Setting('verbose', f['boolean'], 'show every metric at the end', 'false', 'false', 'verbose'),
+        Setting('limits', _limits_group(f), 'what the script may use; over it, the whole tree is ended'),
+        Setting('retry', _retry_group(f), 'whether and when a failed run is tried again; nothing is retried unasked'),
+        Setting('monitoring', _Group((
+            Setting('interval', f['time'], 'time between two samples', '0.1s', '100ms', 'monitor_interval'),)),
+            'how the script is watched'),
+        Setting('history', _Group((
+            Setting('enabled', f['boolean'], 'false keeps no record', 'true', 'true', 'no_history', lambda yes: not yes),
+            Setting('db', f['path'], 'the file in which runs are recorded', 'in the XDG state folder', 'history.db', 'history_db',
+                    shown=False),
+            Setting('retention_days', f['count'], 'after a run, delete runs that started longer ago', 'keep all', '365'))),
+            'where and for how long runs are remembered'),
+        Setting('performance_gates', _Entries(_gate_group(f)), 'what a run must meet; exit status 123 when it does not', None, [
+            {'name': 'memory', 'metric_name': 'memory_max_mb', 'max_value': '2GiB', 'min_value': '0', 'on_inconclusive': 'warn'},
+            {'condition': 'execution_time_seconds < 30m AND stderr_lines < 1000'},
+            {'regression': {'metric': 'execution_time_seconds', 'window': '50', 'min_runs': '20', 'min_change': '5%',
+                            'in_a_row': '1', 'confirm': '0'}}]),
+        Setting('baseline', f['path'], 'a file of values that conditions call baseline.METRIC; made by save_baseline',
+                'the run that is pinned, else the median of the last good runs', 'baseline.json', 'baseline', shown=False),
+        Setting('save_baseline', f['path'], 'write the values of a run that succeeded and met its gates', None, 'baseline.json',
+                'save_baseline', shown=False),
+        Setting('repeat', f['count'], 'run the script so often, and judge the runs together', '1', '1', 'repeat'),
+        Setting('confirm', f['confirmations'], 'before a gate fails, run again up to so often', '0', '0', 'confirm'),
+        Setting('on_inconclusive', f['inconclusive'], 'what a gate that cannot tell yet does: warn (exit 0), pass, fail (123)',
+                'warn', 'warn', 'on_inconclusive'),
+        Setting('reports', _Group(tuple(
+            Setting(name, f['path'], meaning, None, example, name) for name, meaning, example in (
+                ('junit_output', 'JUnit XML', 'junit.xml'), ('tap_output', 'TAP 13', 'gates.tap'),
+                ('summary_output', 'Markdown', 'summary.md'), ('bencher_output', 'Bencher Metric Format', 'bencher.json'),
+                ('benchmark_output', 'JSON for github-action-benchmark', 'benchmark.json'),
+                ('json_output', 'the result as JSON', 'result.json')))), 'files that are written after the run', shown=False),
+        Setting('alerts', _Entries(_alert_group(f)), 'rules that tell somebody about a run', None, [
+            {'name': 'too much memory', 'condition': 'memory_max_mb > 4GiB', 'severity': 'WARNING', 'channels': ['stdout'],
+             'throttle_seconds': '300', 'for': '0s', 'consecutive': '1'}]),
+        Setting('notifications', _notifications_group(f), 'how the channels of the alerts reach you'),
+        Setting('notify_timeout', f['time'], 'how long telling may take after a run', '10s', '10s'),
+        Setting('redact', _Entries(f['pattern']), 'regular expressions of what is stored and told as [redacted], beside '
+                'passwords, tokens and keys', None, ["'customer-[0-9]{6}'"])))
+
+
+def _limits_group(f):
+    # type: (Dict[str, _Form]) -> _Group
+    return _Group((
+        Setting('max_memory', f['size'], 'resident memory of the whole tree', 'no limit', '4GiB', 'max_memory'),
+        Setting('max_cpu_time', f['time'], 'CPU time of the whole tree', 'no limit', '1h', 'max_cpu_time'),
+        Setting('max_processes', f['count'], 'processes at once', 'no limit', '200', 'max_processes'),
+        Setting('max_output', f['size'], 'bytes written to stdout and stderr', 'no limit', '100MiB', 'max_output')))
+
+
+def _retry_group(f):
+    # type: (Dict[str, _Form]) -> _Group
+    reasons = _Entries(f['reason'], True)
+    return _Group((
+        Setting('max_attempts', f['count'], 'attempts in all; 1 means no retry', '1', '1', 'retry', lambda n: n - 1),
+        Setting('strategy', f['strategy'], 'how the delay grows: ' + ', '.join(RetryStrategy.ALL), 'exponential', 'exponential',
+                'retry_strategy'),
+        Setting('base_delay', f['duration'], 'delay before the second attempt', '1s', '1s', 'retry_delay'),
+        Setting('max_delay', f['duration'], 'longest delay', '1m', '1m', 'retry_max_delay'),
+        Setting('multiplier', f['factor'], 'by which an exponential delay grows', '2', '2'),
+        Setting('max_total_time', f['time'], 'no attempt begins after this', 'no limit', '1h'),
+        Setting('retry_on', reasons, 'try again only after these exit codes and causes', 'every failure', ['75', 'timeout'],
+                'retry_on', tuple),
+        Setting('skip_on', reasons, 'never try again after these', None, ['memory_limit'], 'skip_on', tuple)))
+
+
+def _gate_group(f):
+    # type: (Dict[str, _Form]) -> _Group
+    regression = _Group((
+        Setting('metric', f['metric'], 'the metric that must not get worse', required=True),
+        Setting('window', f['count'], 'so many last good runs are compared with', '50'),
+        Setting('min_runs', f['count'], 'with fewer good runs the verdict is inconclusive; at least 10', '20'),
+        Setting('min_change', f['share'], 'a smaller change never fails', '5%'),
+        Setting('in_a_row', f['count'], '2 also fails two runs in a row that are both a little worse', '1'),
+        Setting('confirm', f['confirmations'], 'before this gate fails, run again up to so often', '0')))
+    return _Group((
+        Setting('name', f['words'], 'what reports call the gate', 'its condition'),
+        Setting('metric_name', f['metric'], 'the metric that max_value and min_value bound'),
+        Setting('max_value', f['limit'], 'the metric may be at most this; units are converted (2GiB, 5m)'),
+        Setting('min_value', f['limit'], 'the metric must be at least this'),
+        Setting('condition', f['condition'], 'a condition that must be true'),
+        Setting('regression', regression, 'compare with the last good runs of the same script, host and Python'),
+        Setting('on_inconclusive', f['inconclusive'], 'as the setting of that name, for this gate')),
+        _check_gate, {'oneOf': [{'required': ['metric_name']}, {'required': ['condition']}, {'required': ['regression']}]})
+
+
+def _alert_group(f):
+    # type: (Dict[str, _Form]) -> _Group
+    return _Group((
+        Setting('name', f['words'], 'what the alert is called', required=True),
+        Setting('condition', f['condition'], 'the alert fires when this is true', required=True),
+        Setting('severity', f['severity'], ', '.join(_SEVERITIES), 'WARNING'),
+        Setting('channels', _Entries(f['channel'], True), 'who is told: ' + ', '.join(_CHANNELS), 'stdout'),
+        Setting('throttle_seconds', f['duration'], 'the shortest time between two tellings of this alert', '300'),
+        Setting('for', f['duration'], 'the condition must have held for so long', '0s'),
+        Setting('consecutive', f['count'], 'the condition must have held for so many runs in a row', '1')))
+
+
+def _notifications_group(f):
+    # type: (Dict[str, _Form]) -> _Group
+    address = f['words']
+    return _Group((
+        Setting('email', _Group((
+            Setting('smtp_server', f['words'], 'name or address of the mail server', None, 'localhost', required=True),
+            Setting('smtp_port', f['port'], 'its port', '587 with TLS, else 25', '587'),
+            Setting('from', address, 'sender', None, 'runner@example.org', required=True),
+            Setting('to', _Entries(address, True), 'recipients', None, ['team@example.org'], required=True),
+            Setting('username', f['text'], 'for servers that ask for it', None, "'${SMTP_USER:-}'"),
+            Setting('password', f['text'], 'its password', None, "'${SMTP_PASSWORD:-}'", secret=True),
+            Setting('use_tls', f['boolean'], 'STARTTLS before anything is said', 'true', 'true'))), 'mail'),
+        Setting('slack', _Group((
+            Setting('webhook_url', f['url'], 'an incoming webhook', None,
+                    '${SLACK_WEBHOOK_URL:-https://slack.invalid/hook}', required=True, secret=True),)), 'a Slack channel'),
+        Setting('webhook', _Group((
+            Setting('url', f['url'], 'gets the alert as JSON', None, '${WEBHOOK_URL:-https://example.invalid/alerts}',
+                    required=True, secret=True),
+            Setting('headers', _Names(f['text'], r'[A-Za-z0-9-]+'), 'more headers of the request', None,
+                    {'Authorization': "'Bearer ${WEBHOOK_TOKEN:-none}'"}, secret=True))), 'any HTTP endpoint'),
+        Setting('command', _Group((
+            Setting('command', _Entries(f['text']), 'a program and its arguments; it reads the alert as JSON on stdin', None,
+                    ['logger', '-t', 'runner'], required=True),)), 'a program of yours'),
+        Setting('log', _Group((
+            Setting('file', f['path'], 'append alerts as JSON lines', None, 'alerts.jsonl', required=True),)), 'a file'),
+        Setting('apprise', _Group((
+            Setting('urls', _Entries(f['text'], True), 'where Apprise sends', None, ["'${APPRISE_URL:-json://localhost}'"],
+                    required=True, secret=True),)), 'whatever Apprise reaches')))
+
+
+def _check_gate(values):
+    # type: (Dict[str, Any]) -> None
+    """Raise UsageError when the keys of a gate do not make one gate."""
+    kinds = [name for name in ('metric_name', 'condition', 'regression') if name in values]
+    if len(kinds) != 1:
+        raise UsageError('%s; a gate has one of metric_name (with max_value or min_value), condition, regression' % (
+            ' and '.join(kinds) + ' together' if kinds else 'nothing to judge'))
+    bounds = [name for name in ('max_value', 'min_value') if name in values]
+    if kinds == ['metric_name'] and not bounds:
+        raise UsageError('metric_name without max_value or min_value; give one')
+    if kinds != ['metric_name'] and bounds:
+        raise UsageError('%s belongs to metric_name, not to %s' % (bounds[0], kinds[0]))
+
+
+def walk_settings(group=None, path=()):
+    # type: (Any, Tuple[str, ...]) -> List[Tuple[Tuple[str, ...], Setting]]
+    """Return (path, Setting) of every key of the table, parents first; '[]' in a path stands for the entries of a list."""
+    found = []  # type: List[Tuple[Tuple[str, ...], Setting]]
+    for setting in (group or settings_table()).settings:
+        here = path + (setting.name,)
+        found.append((here, setting))
+        form = setting.form
+        if isinstance(form, _Entries) and isinstance(form.form, _Group):
+            form, here = form.form, here + ('[]',)
+        if isinstance(form, _Group):
+            found += walk_settings(form, here)
+    return found
+
+
+class Settings(object):
+    """What a settings file says, valid as a whole: `Settings.load(path)`.
+
+    `values` is what stands in the file, read (durations are seconds, sizes bytes), as nested dicts; `options` the same as values
+    of the options of a run. `gates` and `alerts` are lists of dicts, `notifications` a dict by channel, `redact` compiled
+    patterns, `retention_days` a number or None, `notify_timeout` seconds or None.
+    """
+    __slots__ = ('path', 'values', 'options', 'lines')
+
+    def __init__(self, path, values, lines):
+        # type: (str, Dict[str, Any], Dict[Tuple[Any, ...], int]) -> None
+        self.path = path
+        self.values = values
+        self.lines = lines
+        self.options = {}  # type: Dict[str, Any]
+        self._collect(settings_table(), values)
+
+    @classmethod
+    def load(cls, path, environment=None):
+        # type: (str, Optional[Mapping[str, str]]) -> Settings
+        """Read a YAML file; `environment` (default: os.environ) fills in ${NAME} and ${NAME:-default}.
+
+        Raises UsageError, a line for everything that is wrong, each naming file, line and key.
+        """
+        name = os.fspath(path)
+        reader = _SettingsReader(name, os.environ if environment is None else environment)
+        values = settings_table().read(_compose(name, _read_settings_file(name)), reader, _Where())
+        if reader.problems:
+            raise UsageError('\n'.join(text for _, text in sorted(reader.problems, key=lambda problem: problem[0])))
+        return cls(name, values, reader.lines)
+
+    @property
+    def gates(self):
+        # type: () -> List[Dict[str, Any]]
+        """The entries of performance_gates."""
+        return self.values.get('performance_gates', [])
+
+    @property
+    def alerts(self):
+        # type: () -> List[Dict[str, Any]]
+        """The entries of alerts."""
+        return self.values.get('alerts', [])
+
+    @property
+    def notifications(self):
+        # type: () -> Dict[str, Dict[str, Any]]
+        """The channels that are configured, by name."""
+        return self.values.get('notifications', {})
+
+    @property
+    def notify_timeout(self):
+        # type: () -> Optional[float]
+        """Seconds that telling may take."""
+        return self.values.get('notify_timeout')
+
+    @property
+    def redact(self):
+        # type: () -> List[Any]
+        """Compiled patterns of what is redacted beside the usual."""
+        return self.values.get('redact', [])
+
+    @property
+    def retention_days(self):
+        # type: () -> Optional[int]
+        """Days after which runs are deleted."""
+        return self.values.get('history', {}).get('retention_days')
+
+    def _collect(self, group, values):
+        # type: (_Group, Dict[str, Any]) -> None
+        """Note the options that the values of a group stand in for."""
+        for setting in group.settings:
+            value = values.get(setting.name)
+            if value is None:
+                continue
+            if setting.option is not None:
+                self.options[setting.option] = setting.convert(value) if setting.convert else value
+            elif isinstance(setting.form, _Group):
+                self._collect(setting.form, value)
+
+
+def retry_config_of(options, settings=None):
+    # type: (Mapping[str, Any], Optional[Settings]) -> Optional[RetryConfig]
+    """Return what the options of a run, and a settings file below them, ask for; None where nothing is retried.
+
+    Raises UsageError for options that say how to retry, but not that.
+    """
+    full = dict(settings.options if settings is not None else {}, **options)
+    if 'retry' not in full:
+        how = [name for name in ('retry_strategy', 'retry_delay', 'retry_max_delay', 'retry_on', 'skip_on') if name in options]
+        if how:
+            raise UsageError('--%s: says how to retry, but not that; add --retry N' % how[0].replace('_', '-'))
+        return None
+    more = settings.values.get('retry', {}) if settings is not None else {}
+    return RetryConfig(full.get('retry_strategy', RetryStrategy.EXPONENTIAL), max_attempts=full['retry'] + 1,
+                       base_delay=full.get('retry_delay', 1.0), max_delay=full.get('retry_max_delay', 60.0),
+                       multiplier=more.get('multiplier', 2.0), max_total_time=more.get('max_total_time'),
+                       retry_on=full.get('retry_on', ()), skip_on=full.get('skip_on', ()))
+
+
+def _read_settings_file(path):
+    # type: (str) -> str
+    try:
+        with open(path, 'rb') as file:
+            data = file.read(_SETTINGS_BYTES + 1)
+    except OSError as error:
+        raise UsageError('%s: settings cannot be read: %s' % (path, error.strerror or error))
+    if len(data) > _SETTINGS_BYTES:
+        raise UsageError('%s: larger than %s; this is no settings file' % (path, format_mib(_SETTINGS_BYTES / _MIB)))
+    try:
+        return data.decode('utf-8-sig')
+    except UnicodeDecodeError as error:
+        line = data.count(b'\n', 0, error.start) + 1
+        raise UsageError('%s, line %d: not UTF-8; save the file in that encoding' % (path, line))
+
+
+def _compose(name, text):
+    # type: (str, str) -> Any
+    """Return the root node of the one YAML document in a text; raises UsageError. Nothing is constructed from tags."""
+    try:
+        import yaml
+    except ImportError:
+        raise UsageError('%s: settings files need PyYAML, which is not installed; pip install PyYAML' % name)
+    loader = root = None  # type: Any
+    try:
+        loader = yaml.SafeLoader(text)
+        root = loader.get_node() if loader.check_node() else None
+        if loader.check_node():
+            line = loader.peek_event().start_mark.line + 1
+            raise UsageError('%s, line %d: a second document begins; settings are one document' % (name, line))
+    except yaml.YAMLError as error:
+        raise UsageError(_yaml_sentence(name, text, error))
+    except RecursionError:
+        raise UsageError('%s: nested too deeply for settings' % name)
+    finally:
+        if loader is not None:
+            loader.dispose()
+    if root is None or (root.id == 'scalar' and not root.value):
+        raise UsageError('%s: holds no settings; python -m runner config example shows some' % name)
+    return root
+
+
+def _yaml_sentence(name, text, error):
+    # type: (str, str, Any) -> str
+    """Turn PyYAML's error into one sentence of ours."""
+    mark = getattr(error, 'problem_mark', None) or getattr(error, 'context_mark', None)
+    line = ', line %d' % (mark.line + 1) if mark is not None else ''
+    problem = getattr(error, 'problem', None) or getattr(error, 'reason', None) or str(error)
+    if hasattr(error, 'position'):                          # of a character that YAML does not allow
+        line = ', line %d' % (text.count('\n', 0, error.position) + 1)
+    if "'\\t'" in problem:
+        return '%s%s: a tab; YAML is indented by spaces' % (name, line)
+    return '%s%s: not YAML: %s' % (name, line, ' '.join(part for part in (getattr(error, 'context', None), problem) if part))
+
+
+def settings_schema():
+    # type: () -> Dict[str, Any]
+    """Return JSON Schema (draft 7) of the settings file, as editors use it to complete and to check."""
+    schema = {'$schema': 'http://json-schema.org/draft-07/schema#', 'title': 'Settings of python-script-runner'}
+    schema.update(settings_table().schema())
+    return schema
+
+
+def settings_example():
+    # type: () -> str
+    """Return a settings file in which every key stands with its meaning; what would reach beyond the run is commented out."""
+    lines = ['# Settings of python-script-runner: python -m runner --config config.yaml job.py',
+             '# Every key is optional. A flag is stronger than the environment, that than this file.',
+             '# ${NAME} and ${NAME:-default} come from the environment; $${ stays ${. Paths are relative to where you are.',
+             '# python -m runner config check FILE examines a file, config schema prints a JSON schema for editors.', '']
+    for setting in settings_table().settings:
+        lines += _example_of(setting, setting.example, '', set()) + ['']
+    return '\n'.join(lines)
+
+
+def _example_of(setting, example, indent, told):
+    # type: (Setting, Any, str, set) -> List[str]
+    """Return the lines of one key; meanings of keys in `told` were given before."""
+    lines = []
+    if setting not in told:
+        told.add(setting)
+        meaning = setting.meaning[0].upper() + setting.meaning[1:]
+        lines.append('%s# %s.%s' % (indent, meaning, '' if setting.default is None else ' Default: %s.' % setting.default))
+    body = _example_body(setting, example, indent, told)
+    return lines + (body if setting.shown else [indent + '#' + line[len(indent):] for line in body])
+
+
+def _example_body(setting, example, indent, told):
+    # type: (Setting, Any, str, set) -> List[str]
+    form = setting.form
+    if isinstance(form, _Group):
+        lines = [indent + setting.name + ':']
+        for inner in form.settings:
+            chosen = example.get(inner.name) if example is not None else inner.example
+            if chosen is not None or isinstance(inner.form, _Group) and example is None:
+                lines += _example_of(inner, chosen, indent + '  ', told)
+        return lines
+    if isinstance(form, _Entries) and isinstance(form.form, _Group):
+        lines = [indent + setting.name + ':']
+        for entry in example:
+            part = []  # type: List[str]
+            for inner in form.form.settings:
+                if inner.name in entry:
+                    part += _example_of(inner, entry[inner.name], indent + '    ', told)
+            first = next(number for number, line in enumerate(part) if not line.lstrip().startswith('#'))
+            part[first] = part[first][:len(indent) + 2] + '- ' + part[first][len(indent) + 4:]
+            lines += part
+        return lines
+    if isinstance(example, dict):
+        return [indent + setting.name + ':'] + ['%s  %s: %s' % (indent, name, value) for name, value in example.items()]
+    if isinstance(example, list):
+        return ['%s%s: [%s]' % (indent, setting.name, ', '.join(example))]
+    return ['%s%s: %s' % (indent, setting.name, example)]
+
+
+# ======================================================================================================
 # 13. ScriptRunner
 # ======================================================================================================
 
@@ -8549,53 +9479,62 @@ class ScriptRunner(object):
     The script's output is captured (its last `capture_bytes` per stream), and passed on to sys.stdout and sys.stderr only with
     `stream_output`. `history_db` names the history file; `enable_history=False` keeps no record.
 
-    The constructor touches nothing: it opens no file and starts no thread. Raises UsageError for a value that cannot be.
+    The constructor touches nothing: it starts no thread, and opens no file but `config_file` and what that names. Raises
+    UsageError for a value that cannot be.
     One object runs one script at a time; different objects may run in any number of threads. `monitor_interval` (seconds)
     may be set before a run, `retry_config` to a RetryConfig, `hooks` to ExecutionHooks; `history_manager` is made at the first
     run. `limits` is a Limits; `detach_ok` lets what the script leaves behind live on; `lock` names a lock that only one run
     holds at a time, waited for `lock_wait` seconds; `log_file` gets events as JSON lines from `log_level` on. `hang_stack`
     makes a Python script print the stacks of its threads (faulthandler) at a time limit; it sets PYTHONFAULTHANDLER for the
     script and ends it by SIGABRT instead of SIGTERM. `retry_count` and `retry_delay` are ignored.
+
+    `config_file` names a settings file (or is a Settings), which is read at once: it gives every value that no argument gives.
+    `redact_patterns` are patterns of `compile_secret` for what this run stores and logs.
     """
 
     def __init__(self, script_path, script_args=None, timeout=None, log_level='INFO', config_file=None, history_db=None,
-                 enable_history=True, working_dir=None, env_vars=None, stream_output=False, log_file=None, grace=10.0,
+                 enable_history=True, working_dir=None, env_vars=None, stream_output=False, log_file=None, grace=None,
                  module=False, python=None, labels=None, capture_bytes=1048576, limits=None, detach_ok=False, lock=None,
-                 lock_wait=0.0, hang_stack=False):
-        # type: (str, Optional[Sequence[str]], Any, str, Optional[str], Optional[str], bool, Optional[str], Optional[Dict[str, str]], bool, Optional[str], Any, bool, Optional[str], Optional[Dict[str, str]], int, Optional[Limits], bool, Optional[str], float, bool) -> None
+                 lock_wait=None, hang_stack=False):
+        # type: (str, Optional[Sequence[str]], Any, str, Any, Optional[str], bool, Optional[str], Optional[Dict[str, str]], bool, Optional[str], Any, bool, Optional[str], Optional[Dict[str, str]], int, Optional[Limits], bool, Optional[str], Optional[float], bool) -> None
+        self.settings = None  # type: Optional[Settings]
         if config_file is not None:
-            raise UsageError('config_file=%r: settings files are not read by version %s yet' % (config_file, __version__))
+            self.settings = config_file if isinstance(config_file, Settings) else Settings.load(config_file)
+        given = self.settings.options if self.settings is not None else {}  # type: Dict[str, Any]
         self.script_path = os.fspath(script_path)
         self.script_args = [os.fspath(a) if hasattr(a, '__fspath__') else str(a) for a in script_args or ()]
-        self.timeout = None if timeout is None else _positive('timeout', parse_duration(timeout))
-        self.grace = parse_duration(grace)
+        self.timeout = given.get('timeout') if timeout is None else _positive('timeout', parse_duration(timeout))
+        self.grace = given.get('grace', 10.0) if grace is None else parse_duration(grace)
         self.log_level = check_level('log_level', log_level)
         self.history_db = history_db
-        self.enable_history = enable_history
-        self.working_dir = working_dir
+        if history_db is None and not os.environ.get('SCRIPT_RUNNER_HISTORY_DB'):      # which is stronger than the file
+            self.history_db = given.get('history_db')
+        self.enable_history = enable_history and not given.get('no_history')
+        self.working_dir = given.get('cwd') if working_dir is None else working_dir
         for argument in self.script_args:
             _passable('argument', argument)
-        self.env_vars = dict(env_vars or {})
+        self.env_vars = dict(read_variables(given.get('env_file', ()), given.get('env', ())), **(env_vars or {}))
         for name, value in self.env_vars.items():
             if not isinstance(name, str) or not name or '=' in name:
                 raise UsageError('environment variable %r: not a name; one has at least a letter, and no =' % (name,))
             _passable('environment variable', name)
             _passable('value of environment variable', value, name)
         self.stream_output = stream_output
-        self.log_file = log_file
+        self.log_file = given.get('log_file') if log_file is None else log_file
         self.module = module
-        self.python = python
-        self.labels = dict(labels or {})
+        self.python = given.get('python') if python is None else python
+        self.labels = dict(given.get('label', ()), **(labels or {}))
         if not isinstance(capture_bytes, int) or capture_bytes < 0:
             raise UsageError('capture_bytes %r: must be a number of bytes, 0 or more' % (capture_bytes,))
         self.capture_bytes = capture_bytes
-        self.limits = limits or Limits()
-        self.detach_ok = detach_ok
-        self.lock = lock
-        self.lock_wait = lock_wait
-        self.hang_stack = hang_stack
-        self.monitor_interval = 0.1
-        self.retry_config = None  # type: Optional[RetryConfig]
+        self.limits = _limits_over(limits or Limits(), given)
+        self.detach_ok = detach_ok or given.get('detach_ok', False)
+        self.lock = given.get('lock') if lock is None else lock
+        self.lock_wait = given.get('lock_wait', 0.0) if lock_wait is None else lock_wait
+        self.hang_stack = hang_stack or given.get('hang_stack', False)
+        self.monitor_interval = given.get('monitor_interval', 0.1)
+        self.retry_config = retry_config_of({}, self.settings)
+        self.redact_patterns = list(self.settings.redact) if self.settings is not None else []
         self.hooks = []  # type: List[Any]
         self.retry_count = self.retry_delay = 0
         self.history_manager = None  # type: Optional[HistoryManager]
@@ -8739,7 +9678,8 @@ class ScriptRunner(object):
 
     def _describe_plan(self, plan):
         # type: (LaunchPlan) -> Dict[str, Any]
-        return {'command': redact_arguments(plan.argv), 'executable': plan.executable, 'script_path': plan.script_path,
+        return {'command': redact_arguments(plan.argv, self.redact_patterns), 'executable': plan.executable,
+                'script_path': plan.script_path,
                 'working_dir': plan.cwd or _current_folder(), 'environment': sorted(self.env_vars), 'timeout': plan.timeout,
                 'grace': plan.grace, 'monitor_interval': plan.interval, 'labels': self.labels, 'lock': self.lock,
                 'limits': {name: getattr(self.limits, name) for name in Limits.__slots__},
@@ -8806,7 +9746,7 @@ class ScriptRunner(object):
 
         recorder = _Recorder(manager, lambda: _first_record(attempt.plan, labels, attempt.pid, attempt.started_wall), series,
                              lambda run_id, correlation: _end_lost(run_id, correlation, attempt.warnings.append),
-                             self.detach_ok)
+                             self.detach_ok, self.redact_patterns, self.settings.retention_days if self.settings else None)
         try:
             recorder.start()
         except Exception as error:               # border: no thread to be had, for one; the script runs already
@@ -8825,7 +9765,8 @@ class ScriptRunner(object):
         if manager is not None:
             attempt.started_wall, attempt.started = time.time(), time.monotonic()
             attempt.ended = attempt.started
-            recorder = _Recorder(manager, lambda: _first_record(plan, self.labels, None, attempt.started_wall), lambda: None)
+            recorder = _Recorder(manager, lambda: _first_record(plan, self.labels, None, attempt.started_wall), lambda: None,
+                                 redact_patterns=self.redact_patterns)
             recorder.start()
             self._finish_record(recorder, attempt, _launch_error_record(error))
             error.execution_id = recorder.run_id  # type: ignore[attr-defined]
@@ -8869,7 +9810,9 @@ class ScriptRunner(object):
         """Border: write an event to `log_file`, and to the logger 'runner' where the process uses logging at all."""
         if self.log_file is not None:
             try:
-                getattr(StructuredLogger(self.log_file, self.log_level), level)(event, **fields)
+                logger = StructuredLogger(self.log_file, self.log_level)
+                logger.redact_patterns = self.redact_patterns
+                getattr(logger, level)(event, **fields)
             except Exception as error:
                 self._warnings.append('%s: log not written: %s' % (self.log_file, error))
                 self.log_file = None
@@ -8966,6 +9909,34 @@ def _passable(what, text, shown=None):
             what, shown or text, getattr(error, 'reason', 'it is no text')))
     if b'\0' in raw:
         raise UsageError('%s %r: cannot be passed to a program: it holds a NUL' % (what, shown or text))
+
+
+def read_variables(files, pairs):
+    # type: (Iterable[str], Iterable[Tuple[str, str]]) -> Dict[str, str]
+    """Return the variables that dotenv files set, later ones being stronger, and then (name, value) pairs.
+
+    Raises UsageError for a file that cannot be read.
+    """
+    variables = {}  # type: Dict[str, str]
+    for path in files:
+        try:
+            with open(path, encoding='utf-8-sig') as file:         # editors of Windows begin a file with a mark
+                text = file.read()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError('%s: cannot be read: %s' % (path, error))
+        variables.update(parse_env_file(text, path, dict(os.environ, **variables)))
+    variables.update(pairs)
+    return variables
+
+
+def _limits_over(limits, options):
+    # type: (Limits, Dict[str, Any]) -> Limits
+    """Return limits with those that are None taken from the options of a run."""
+    if not options:
+        return limits
+    names = ('max_memory', 'max_cpu_time', 'max_processes', 'max_output', 'idle_timeout')
+    return Limits(*[options.get(option) if getattr(limits, name) is None else getattr(limits, name)
+                    for name, option in zip(Limits.__slots__, names)])
 
 
 def _positive(name, value):
@@ -9643,6 +10614,7 @@ _OPTIONS = (
     _Option('--log-file', 'FILE', str, 'append events as JSON lines'),
     _Option('--env-file', 'FILE', str, 'set variables for the script from a dotenv file (repeatable)', many=True),
     _Option('--monitor-interval', 'D', _read_positive_duration, 'time between two samples (default 0.1)'),
+    _Option('--config', 'FILE', str, 'read settings from a YAML file (config.example.yaml explains each)', everywhere=True),
     _Option('--history-db', 'FILE', str, 'where runs are recorded', everywhere=True),
     _Option('--no-history', None, None, 'keep no record of this run'),
     _Option('--label', 'K=V', _read_pair, 'keep a label with the run (repeatable)', many=True),
@@ -9769,6 +10741,16 @@ def _drawn_plainly(text, encoding):
         return ''.join(_PLAIN.get(char, char) for char in text)
 
 
+def _settings_of_verb(options):
+    # type: (Dict[str, Any]) -> Dict[str, Any]
+    """Fill in from the environment and then from a settings file what a verb may be told there."""
+    full = _settings(options, verb=True)
+    if 'config' in full:
+        file = Settings.load(full['config']).options
+        full = dict([(o.name, file[o.name]) for o in _OPTIONS if o.everywhere and o.name in file], **full)
+    return full
+
+
 def _say(text):
     # type: (str) -> None
     """Write our own words to stderr, whatever its encoding; that nobody listens is no trouble of the script's."""
@@ -9794,20 +10776,23 @@ def _run_command(words, program):
     # type: (_Words, bool) -> int
     """Run a script as told; `program`: this process exists for nothing else, so it may take signals and adopt orphans."""
     options = _settings(words.options)
+    settings = Settings.load(options['config']) if 'config' in options else None
     script = words.script
     if script is None:
         raise UsageError('no script given; write python -m runner job.py (python -m runner --help)')
     runner = ScriptRunner(
-        script, words.rest, timeout=options.get('timeout'), grace=options.get('grace', 10.0), module=words.module,
+        script, words.rest, timeout=options.get('timeout'), grace=options.get('grace'), module=words.module,
         history_db=options.get('history_db'), enable_history=not options.get('no_history'), working_dir=options.get('cwd'),
-        env_vars=_variables_for_script(options), python=options.get('python'), labels=dict(options.get('label', ())),
+        env_vars=read_variables(options.get('env_file', ()), options.get('env', ())), python=options.get('python'),
+        labels=dict(options.get('label', ())),
         limits=Limits(options.get('max_memory'), options.get('max_cpu_time'), options.get('max_processes'),
                       options.get('max_output'), options.get('idle_timeout')),
         detach_ok=options.get('detach_ok', False), hang_stack=options.get('hang_stack', False), lock=options.get('lock'),
-        lock_wait=options.get('lock_wait', 0.0),
-        log_file=options.get('log_file'))
-    runner.monitor_interval = options.get('monitor_interval', 0.1)
-    runner.retry_config = _retry_config(options)
+        lock_wait=options.get('lock_wait'), log_file=options.get('log_file'), config_file=settings)
+    runner.monitor_interval = options.get('monitor_interval', runner.monitor_interval)
+    runner.retry_config = retry_config_of(options, settings)
+    if settings is not None:
+        options = dict(settings.options, **options)
     if options.get('dry_run'):
         _print(to_json(runner.get_execution_plan()))
         return 0
@@ -9821,34 +10806,6 @@ def _run_command(words, program):
     result = runner.run_script()
     _report_run(result, options)
     return exit_status_of(result)
-
-
-def _retry_config(options):
-    # type: (Dict[str, Any]) -> Optional[RetryConfig]
-    """Return what the --retry options ask for; None where nothing is retried."""
-    given = [name for name in ('retry_strategy', 'retry_delay', 'retry_max_delay', 'retry_on', 'skip_on') if name in options]
-    if 'retry' not in options:
-        if given:
-            raise UsageError('--%s: says how to retry, but not that; add --retry N' % given[0].replace('_', '-'))
-        return None
-    return RetryConfig(options.get('retry_strategy', RetryStrategy.EXPONENTIAL), max_attempts=options['retry'] + 1,
-                       base_delay=options.get('retry_delay', 1.0), max_delay=options.get('retry_max_delay', 60.0),
-                       retry_on=options.get('retry_on', ()), skip_on=options.get('skip_on', ()))
-
-
-def _variables_for_script(options):
-    # type: (Dict[str, Any]) -> Dict[str, str]
-    """Return what --env-file and --env set, the latter being stronger."""
-    variables = {}  # type: Dict[str, str]
-    for path in options.get('env_file', ()):
-        try:
-            with open(path, encoding='utf-8-sig') as file:         # editors of Windows begin a file with a mark
-                text = file.read()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError('%s: cannot be read: %s' % (path, error))
-        variables.update(parse_env_file(text, path, dict(os.environ, **variables)))
-    variables.update(options.get('env', ()))
-    return variables
 
 
 def _can_own_process():
@@ -10034,6 +10991,20 @@ def _prune_verb(arguments, options):
         _print(format_retention(plan, arguments.dry_run))
     if arguments.max_size is not None and not arguments.dry_run and size > arguments.max_size:
         _say('%s is still %s: nothing more can be deleted' % (manager.db_path, format_mib(size / _MIB)))
+    return 0
+
+
+def _config_verb(arguments, options):
+    # type: (Any, Dict[str, Any]) -> int
+    if arguments.action != 'check':
+        _print(to_json(settings_schema()) if arguments.action == 'schema' else settings_example().rstrip('\n'))
+        return 0
+    file = arguments.file or options.get('config')
+    if file is None:
+        raise UsageError('config check: no file; write python -m runner config check FILE')
+    settings = Settings.load(file)
+    if not options.get('quiet'):
+        _print('%s: valid; it sets %s' % (file, ', '.join(settings.values)))
     return 0
 
 
@@ -10433,6 +11404,9 @@ _VERBS = {
         _argument('--max-size', metavar='S', type=_read_size, help='delete the oldest runs until the file has at most 500MiB, …'),
         _argument('--archive', metavar='FILE', help='add the runs to FILE first, as JSON lines (gzipped: name it .gz)'),
         _argument('--dry-run', action='store_true', help='only say how many, and why'))),
+    'config': _Verb('check a settings file; or print its JSON schema, or an example with every key', _config_verb, (
+        _argument('action', choices=('check', 'schema', 'example'), metavar='check|schema|example', help='what to do'),
+        _argument('file', nargs='?', metavar='FILE', help='the settings file to check')), json=False),
     'doctor': _Verb('examine this machine and the history', _doctor_verb),
 }  # type: Dict[str, _Verb]
 
@@ -10486,7 +11460,7 @@ def _verb_command(words):
     options = dict(words.options)
     options.update((option.name, getattr(arguments, option.name)) for option in _OPTIONS
                    if option.everywhere and hasattr(arguments, option.name))
-    return _VERBS[verb].carry_out(arguments, _settings(options, verb=True))
+    return _VERBS[verb].carry_out(arguments, _settings_of_verb(options))
 
 
 def help_text():
