@@ -13,7 +13,7 @@ EXAMPLE = os.path.join(os.path.dirname(TESTS), 'config.example.yaml')
 #: Options that are no setting: they name the file itself, or make sense for one call only.
 NO_SETTINGS = {'config', 'dry_run'}
 #: Options that stand as entries of a list in the file.
-AS_ENTRIES = {'gate'}
+AS_ENTRIES = {'gate', 'regression'}
 
 
 def load(tmp_path, text, **environment):
@@ -52,9 +52,14 @@ def problems(tmp_path, text, **environment):
     ('retry: {retry_on: [75, timeuot]}', "ci.yaml, line 1: retry.retry_on, entry 2: 'timeuot': neither an exit code nor a cause"),
     ('performance_gates: [{metric_name: cpu_maxx, max_value: 5}]',
      "ci.yaml, line 1: performance_gates, entry 1, metric_name: no metric 'cpu_maxx'; did you mean 'cpu_max'?"),
-    ('performance_gates: [{metric_name: cpu_max}]', 'metric_name without max_value or min_value; give one'),
-    ('performance_gates: [{condition: cpu_max < 5, max_value: 5}]', 'max_value belongs to metric_name, not to condition'),
-    ('performance_gates: [{name: a}]', 'nothing to judge; a gate has one of metric_name'),
+    ('performance_gates: [{metric_name: cpu_max}]', 'performance_gates, entry 1: gate cpu_max: give max_value or min_value'),
+    ('performance_gates: [{condition: cpu_max < 5, max_value: 5}]', 'max_value belongs to metric_name'),
+    ('performance_gates: [{name: a}]', 'an empty gate: a gate is one of metric_name with bounds, condition, regression'),
+    ('performance_gates:\n  - condition: cpu_maxx < 5',
+     "ci.yaml, line 2: performance_gates, entry 1, condition: condition 'cpu_maxx < 5': no metric 'cpu_maxx' (column 1)"),
+    ('performance_gates: [{regression: {metric: cpu_max, min_runs: 5}}]', 'min_runs=5: must be a whole number of at least 10'),
+    ('performance_gates: [{metric_name: memory_max_mb, max_value: 5m}]', "'5m' is a duration"),
+    ('alerts: [{name: a, condition: cpu_max}]', "'cpu_max' is only a number, not a condition"),
     ('alerts: [{name: y}]', "ci.yaml, line 1: alerts, entry 1: 'condition' is missing"),
     ('notifications: {slack: {webhook_url: hooks.slack.com}}', 'not a URL; it begins with https:// or http://'),
     ('notifications: {email: {smtp_server: a, from: b, to: c, smtp_port: 70000}}', '70000: not a port; ports are 1 to 65535'),
