@@ -8633,7 +8633,7 @@ _LEAST_RUNS = 10                       # with fewer good runs no judgement keeps
 # 1945, exact). The shares of orders in which the newest come out so high by chance add up to less than 1 %, whatever the
 # distribution. They and the factors below were chosen by benchmarks/gates.py on noise of 2.66 %: normal, t3, spikes, two modes.
 _RANK_SHARES = ((2, 0.0048), (3, 0.0031), (6, 0.0008), (9, 0.0008))
-_LINE_SIGMAS, _LINE_DEFICIT = 4.0, 0.40        # three in a row above this line, and so few older ones as high (a share of theirs)
+_LINE_SIGMAS, _LINE_DEFICIT = 4.0, 0.45        # three in a row above this line, and so few older ones as high (a share of theirs)
 _JUMP_SIGMAS, _JUMP_SHARE = 8.0, 0.25          # one run alone: a spike is no regression, so only beyond this
 _NOISY = 0.25                          # a robust deviation of more than this share of the median: not even a doubling is seen
 
@@ -9259,13 +9259,13 @@ def _report_tail(result, patterns):
     return {name: clean_text(redact((result.get(name) or '')[-_REPORT_TAIL:], patterns)) for name in ('stdout', 'stderr')}
 
 
-def _run_reason(result):
-    # type: (Dict[str, Any]) -> str
+def _run_reason(result, patterns):
+    # type: (Dict[str, Any], Sequence[Any]) -> str
     """Say in a line how a run ended that did not succeed."""
     parts = [str(result.get('status')), str(result.get('cause'))] + [str(result[name]) for name in ('evidence', 'error_summary')
                                                                       if result.get(name)]
     code = result.get('returncode')
-    return _one_line(redact(': '.join(_unique_texts(parts)) + ('' if code is None else ' (exit status %d)' % code)))
+    return _one_line(redact(': '.join(_unique_texts(parts)), patterns) + ('' if code is None else ' (exit status %d)' % code))
 
 
 def _unique_texts(texts):
@@ -9294,7 +9294,7 @@ def junit_xml(result, redact_patterns=()):
     tail = _report_tail(result, redact_patterns)
     cases = ['']
     if not result.get('success'):
-        reason = _run_reason(result)
+        reason = _run_reason(result, redact_patterns)
         cases = ['      <error type=%s message=%s>%s</error>\n' % (
             quoteattr(str(result.get('cause'))), quoteattr(reason), escape(reason))]
     cases[0] += ''.join('      <system-%s>%s</system-%s>\n' % (short, escape(tail[stream]), short)
@@ -9386,7 +9386,7 @@ def markdown_summary(result, redact_patterns=()):
     # type: (Dict[str, Any], Sequence[Any]) -> str
     """Return a result as Markdown: how it ended, the gates, the metrics that matter, the end of the output where it failed."""
     gates, metrics = result.get('gate_results') or [], result.get('metrics') or {}
-    ended = 'succeeded' if result.get('success') else _run_reason(result)
+    ended = 'succeeded' if result.get('success') else _run_reason(result, redact_patterns)
     lines = ['### %s: %s' % (_markdown(report_name(result)), _markdown(ended)), '']
     if gates:
         lines += ['| gate | verdict | why |', '| --- | --- | --- |']
@@ -9445,7 +9445,7 @@ def github_annotations(result, redact_patterns=()):
     found = {'error': [], 'warning': []}  # type: Dict[str, List[Tuple[str, str]]]
     name = report_name(result)
     if not result.get('success'):
-        found['error'].append((name, _run_reason(result)))
+        found['error'].append((name, _run_reason(result, redact_patterns)))
     for gate in result.get('gate_results') or []:
         if gate['verdict'] != 'pass':
             found['warning' if gate['passed'] else 'error'].append((
