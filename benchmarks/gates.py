@@ -25,7 +25,10 @@ def judge(history, value):
 
 def false_alarms(dice, shape, behind, tries):
     """Return percent."""
-    bad = sum(judge(noise.series(dice, shape, behind), noise.series(dice, shape, 1)[0])['verdict'] == 'fail' for _ in range(tries))
+    bad = 0
+    for _ in range(tries):
+        history = noise.series(dice, shape, behind + 1)
+        bad += judge(history[:-1], history[-1])['verdict'] == 'fail'
     return 100.0 * bad / tries
 
 
