@@ -424,13 +424,15 @@ def test_small_and_odd_samples(before, after, expected):
 
 @own_process_only
 def test_two_commands_are_compared(place):
-    """A slow and a fast one; as JSON too; one that fails is no candidate; nothing is recorded unasked."""
-    slow, fast = place.write('slow.py', 'import time\ntime.sleep(0.1)'), place.write('fast one.py', 'pass')
-    commands = ['%s %s' % (sys.executable, slow), '%s "%s"' % (sys.executable, fast)]
+    """A large and a small one; as JSON too; one that fails is no candidate; nothing is recorded unasked."""
+    large, small = place.write('large.py', 'x = bytearray(90 << 20)'), place.write('small one.py', 'pass')
+    commands = ['%s %s' % (sys.executable, large), '%s "%s"' % (sys.executable, small)]
     finished = place.run('ab', '--runs', '4', *commands)
-    assert finished.status == 0 and b'B, time: ' in finished.out and b' less (' in finished.out and not os.path.exists(place.history)
+    memory = [line for line in finished.out.decode().split('\n') if line.startswith('memory_max_mb')][0]
+    assert finished.status == 0 and b'B, time: ' in finished.out and ' less (' in memory and not os.path.exists(place.history)
     answer = json.loads(place.run('ab', '--runs', '4', '--json', '--record', *commands).out.decode())
-    assert answer['verdict'] == 'less' and len(answer['metrics'][0]['values']['a']) == 4 and len(place.rows()) == 8
+    memory = answer['metrics'][3]
+    assert (memory['metric'], memory['verdict'], len(memory['values']['a'])) == ('memory_max_mb', 'less', 4) and len(place.rows()) == 8
     finished = place.run('ab', '--runs', '2', commands[0], '%s -c "import sys; sys.exit(3)"' % sys.executable)
     assert finished.status == 125 and b'B did not succeed (exit, exit status 3)' in finished.err
     for words in (['""', 'x'], ["'", 'x'], ['', 'x'], ['x']):
