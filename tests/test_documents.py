@@ -36,8 +36,9 @@ def commands():
 
 @own_process_only
 def test_commands_of_the_readme_work(place):
-    """Each is run in a folder with a job.py, its history and a .env; none is a usage error."""
+    """Each is run in a folder with a job.py, its history, a .env and a ci.yaml; none is a usage error."""
     job = place.write('job.py', 'print("fine")')
+    place.write('ci.yaml', 'timeout: 5m\n')
     place.write('.env', 'A=1\n')
     with runner.HistoryManager(place.history) as history:
         for number in range(60):                  # the README speaks of runs 57 and 58
