@@ -20,6 +20,8 @@ Contents, in the order of dependence (a section uses only those named in tests/t
      7. Remembering     HistoryManager over a pool of SQLite connections; schema, spool, recorder
      8. Trends          TrendAnalyzer and its kin: lists of numbers in, verdicts out; no database inside
      9. Logs            StructuredLogger: events as JSON lines; LogAnalyzer: what went wrong, and its name
+    10. Gates           PerformanceGate, CICDIntegration, their reports; comparing two samples
+    12. Settings        the YAML file: one table from which validation, schema and example come
     13. ScriptRunner    the pipeline of one run: launch, watch, remember
     15. Reports         results as text, tables and JSON
     16. Command line    the only place that prints and exits
@@ -41,7 +43,7 @@ except ImportError:           # pragma: no cover - every interpreter we know has
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+    from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 __version__ = '8.0.0'
 
@@ -54,7 +56,10 @@ __all__ = [
     'Limits', 'RetryStrategy', 'RetryConfig',
     'default_history_path', 'HistoryManager', 'SUMMARY_FIELDS', 'RetentionPlan', 'RetentionPolicy',
     'TrendAnalyzer', 'BaselineCalculator', 'MLAnomalyDetector', 'MetricsCorrelationAnalyzer', 'ResourceForecaster',
-    'StructuredLogger', 'LogPattern', 'LogAnalyzer', 'ExecutionHook', 'ScriptRunner', 'stop_run',
+    'StructuredLogger', 'LogPattern', 'LogAnalyzer',
+    'GATE_VERDICTS', 'RegressionRule', 'judge_regression', 'PerformanceGate', 'CICDIntegration', 'compare_samples',
+    'Setting', 'settings_table', 'Settings', 'settings_schema', 'settings_example',
+    'ExecutionHook', 'ScriptRunner', 'stop_run',
     'main',
 ]
 
@@ -271,6 +276,46 @@ def parse_size(text):
         return int(float(number) * factor)
     except ValueError:
         raise UsageError('%r: not a size; write for example 500MiB, 2GiB or 1.5GB' % (text,))
+
+
+def _read_positive_duration(text):
+    # type: (str) -> float
+    seconds = parse_duration(text)
+    if not 0 < seconds < float('inf'):
+        raise UsageError('%r: must be more than 0 seconds' % text)
+    return seconds
+
+
+def _read_size(text):
+    # type: (str) -> int
+    size = parse_size(text)
+    if size <= 0:
+        raise UsageError('%r: must be more than 0 bytes' % text)
+    return size
+
+
+def _read_count(text):
+    # type: (str) -> int
+    if not text.isdigit() or int(text) < 1:
+        raise UsageError('%r: not a number of at least 1' % text)
+    return int(text)
+
+
+def parse_share(text):
+    # type: (Any) -> float
+    """Read a share: '5%' and 0.05 are the same. Raises UsageError when it is not one, or negative.
+
+    >>> parse_share('5%'), parse_share('0.5'), parse_share(0)
+    (0.05, 0.5, 0.0)
+    """
+    words = str(text).strip()
+    try:
+        share = float(words[:-1]) / 100.0 if words.endswith('%') else float(words)
+        if not 0 <= share < float('inf'):
+            raise ValueError
+        return share
+    except ValueError:
+        raise UsageError('%r: not a share; write for example 5%% or 0.05' % (text,))
 
 
 def format_duration(seconds):
@@ -514,13 +559,17 @@ def _secret_patterns():
     return _patterns
 
 
-def redact(text):
-    # type: (str) -> str
+def redact(text, more=()):
+    # type: (str, Iterable[Any]) -> str
     """Replace what looks like a secret by '[redacted]': passwords, tokens, keys, URLs with credentials.
+
+    `more` are patterns of `compile_secret`, for what only the user knows to be one; their whole match is replaced.
 
     >>> redact('curl https://joe:hunter2@example.org/?token=abc --password hunter2')
     'curl https://[redacted]@example.org/?token=[redacted] --password [redacted]'
     """
+    for pattern in more:
+        text = pattern.sub(_REDACTED, text)
     if not _may_hold_secret(text):
         return text
     for pattern in _secret_patterns():
@@ -528,9 +577,29 @@ def redact(text):
     return text
 
 
-def redact_arguments(arguments):
-    # type: (Sequence[str]) -> List[str]
-    """Redact a list of arguments; the word after an option that names a secret is one too.
+def compile_secret(text):
+    # type: (str) -> Any
+    """Compile a regular expression for `redact`; raises UsageError when it is none, or matches the empty text.
+
+    >>> redact('customer 123456 called', [compile_secret('[0-9]{6}')])
+    'customer [redacted] called'
+    """
+    import re
+    import warnings
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            pattern = re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise UsageError('%r: not a regular expression: %s' % (text, error))
+    if pattern.search('') is not None:
+        raise UsageError('%r: matches the empty text, and so every place of every text' % text)
+    return pattern
+
+
+def redact_arguments(arguments, more=()):
+    # type: (Sequence[str], Iterable[Any]) -> List[str]
+    """Redact a list of arguments; the word after an option that names a secret is one too. `more` as in `redact`.
 
     >>> redact_arguments(['--password', 'x y', 'token=abc', 'plain'])
     ['--password', '[redacted]', 'token=[redacted]', 'plain']
@@ -541,7 +610,7 @@ def redact_arguments(arguments):
             safe.append(_REDACTED)
             secret_next = False
             continue
-        safe.append(redact(argument))
+        safe.append(redact(argument, more))
         secret_next = _names_secret(argument)
     return safe
 
@@ -688,7 +757,8 @@ def parse_env_file(text, name, environment):
             value = value[1:end]
         else:
             value = value.split(' #')[0].rstrip()
-        found[key] = value if quote == "'" else _fill_in(value, dict(environment, **found), quote == '"', name, first)
+        found[key] = value if quote == "'" else _fill_in(
+            value, dict(environment, **found), quote == '"', '%s, line %d' % (name, first))
     return found
 
 
@@ -710,9 +780,9 @@ def _closed(value, quote):
     return _closing(value, quote) > 0
 
 
-def _fill_in(value, known, escapes, name, line):
-    # type: (str, Dict[str, str], bool, str, int) -> str
-    """Replace ${VAR} and, in double quotes, backslash escapes."""
+def _fill_in(value, known, escapes, where):
+    # type: (str, Mapping[str, str], bool, str) -> str
+    """Replace ${VAR} and ${VAR:-default} and, with `escapes`, backslash escapes. Raises UsageError that begins with `where`."""
     result, at = [], 0
     while at < len(value):
         char = value[at]
@@ -722,10 +792,10 @@ def _fill_in(value, known, escapes, name, line):
         elif value.startswith('${', at):
             end = value.find('}', at)
             if end < 0:
-                raise UsageError('%s, line %d: ${ without }' % (name, line))
+                raise UsageError('%s: ${ without }' % where)
             variable, has_default, default = value[at + 2:end].partition(':-')
             if variable not in known and not has_default:
-                raise UsageError('%s, line %d: ${%s} is not set; write ${%s:-default}' % (name, line, variable, variable))
+                raise UsageError('%s: ${%s} is not set; set it, or write ${%s:-default}' % (where, variable, variable))
             result.append(known.get(variable) or default)
             at = end + 1
         else:
@@ -4468,6 +4538,14 @@ ALTER TABLE run ADD COLUMN error_frame TEXT;
 ALTER TABLE run ADD COLUMN error_cause TEXT;
 CREATE INDEX run_by_error ON run (error_fingerprint, start_time) WHERE error_fingerprint IS NOT NULL;
 """,
+    """
+CREATE TABLE judgement (
+    execution_id INTEGER PRIMARY KEY REFERENCES run (id) ON DELETE CASCADE,
+    verdict TEXT NOT NULL,
+    judged_with INTEGER,
+    gates TEXT NOT NULL
+);
+""",
     # `change` says in which order things came to be, for whoever follows live: writers take turns, so a greater revision
     # was committed later. It is a log of bounded length. `identity` tells this file from any that takes its place.
     # The indexes hold what lists and overviews ask for, so that these need not read the rows, which carry output.
@@ -4498,6 +4576,7 @@ CREATE TRIGGER change_bounded AFTER INSERT ON change WHEN NEW.revision % 1000 = 
 )
 _SCHEMA_VERSION = len(_MIGRATIONS)
 
+_SQL_GOOD = " AND status = 'success' AND run.id NOT IN (SELECT execution_id FROM judgement WHERE verdict = 'fail')"
 _SQL_TIME = "strftime('%%Y-%%m-%%dT%%H:%%M:%%S', %s / 1000000, 'unixepoch') || printf('.%%06d+00:00', %s %% 1000000)"
 
 
@@ -4592,11 +4671,11 @@ class _Writing(object):
     """
     __slots__ = ('_borrowed', '_connection', '_path', '_timeout')
 
-    def __init__(self, manager):
-        # type: (HistoryManager) -> None
+    def __init__(self, manager, patience=None):
+        # type: (HistoryManager, Optional[float]) -> None
         self._borrowed = _Borrowed(manager)
         self._path = manager.db_path
-        self._timeout = manager.timeout
+        self._timeout = manager.timeout if patience is None else min(patience, manager.timeout)
         self._connection = None  # type: Any
 
     def _begin(self, deadline):
@@ -4933,13 +5012,21 @@ class HistoryManager(object):
         with _Writing(self) as connection:
             return _store_run(connection, complete)
 
-    def cleanup_old_data(self, days):
-        # type: (float) -> int
+    def cleanup_old_data(self, days, limit=None):
+        # type: (float, Optional[int]) -> int
         """Delete runs that started more than `days` days ago, with all that belongs to them; return how many.
 
-        Running ones stay. Pages are given back to the file system. RetentionPolicy knows other rules, and archives.
+        Running ones stay; with `limit` at most so many go, the oldest first. Pages are given back to the file system.
+        RetentionPolicy knows other rules, and archives.
         """
-        return len(RetentionPolicy(max_age_days=days).apply(self).runs)
+        if limit is None:
+            return len(RetentionPolicy(max_age_days=days).apply(self).runs)
+        rows = self._read("SELECT id FROM run WHERE start_time < ? AND status <> 'running' ORDER BY start_time LIMIT ?",
+                          (_days_ago(days), limit))
+        if rows:
+            self._delete_runs([row[0] for row in rows], None)
+            self._give_back_pages()
+        return len(rows)
 
     def _delete_runs(self, ids, archive, on_progress=None):
         # type: (Sequence[int], Optional[_Archive], Optional[Callable[[int], Any]]) -> None
@@ -5007,6 +5094,35 @@ class HistoryManager(object):
         with _Writing(self) as connection:
             return connection.execute('DELETE FROM baseline WHERE script_id = (SELECT id FROM script WHERE path = ?)',
                                       (_canonical(script_path),)).rowcount > 0
+
+    def save_judgement(self, run_ids, verdict, gates):
+        # type: (Sequence[int], str, Sequence[Dict[str, Any]]) -> None
+        """Keep what the gates said of runs that were judged together: `verdict` of all gates, `gates` with the last run.
+
+        Waits no longer for the lock than a run waits for its own last write.
+        """
+        first = run_ids[0] if len(run_ids) > 1 else None
+        rows = [(verdict, first, '[]', run_id) for run_id in run_ids[:-1]]
+        rows.append((verdict, first, _json_text(gates) or '[]', run_ids[-1]))
+        with _Writing(self, _WAIT_AT_END) as connection:
+            connection.executemany('INSERT OR REPLACE INTO judgement SELECT id, ?, ?, ? FROM run WHERE id = ?', rows)
+
+    def get_judgement(self, run_id):
+        # type: (int) -> Optional[Dict[str, Any]]
+        """Return {'verdict', 'judged_with', 'gates'} of a run, None when no gate judged it. `judged_with` is the first of the
+        runs that were judged together; the gates stand with the last.
+        """
+        rows = self._read('SELECT verdict, judged_with, gates FROM judgement WHERE execution_id = ?', (run_id,))
+        if not rows:
+            return None
+        import json
+        return {'verdict': rows[0][0], 'judged_with': rows[0][1], 'gates': json.loads(rows[0][2])}
+
+    def get_judged_together(self, first_id):
+        # type: (int) -> Dict[int, int]
+        """Return {run: first of the runs that it was judged together with} from a run on."""
+        return dict(self._read('SELECT execution_id, judged_with FROM judgement WHERE execution_id >= ? '
+                               'AND judged_with IS NOT NULL', (first_id,)))
 
     def tidy(self, on_lost=None):
         # type: (Optional[Callable[[int, str], Any]]) -> Tuple[int, int]
@@ -5151,11 +5267,12 @@ class HistoryManager(object):
         """Return [(run id, start time as ISO text, value, git_commit, status)] of one metric, oldest first.
 
         Runs that are running or lack the metric are left out. `limit` keeps the newest so many, `good_only` those
-        with status success, `before_id` those that began before that run; `script_path` None takes every script, `where` is as in
-        `get_execution_history`. Raises UsageError for a metric that no run has ever had a name for, and an unknown run.
+        with status success of which no gate failed, `before_id` those that began before that run; `script_path` None takes
+        every script, `where` is as in `get_execution_history`. Raises UsageError for a metric that no run has ever had a
+        name for, and an unknown run.
         """
         clause, values = self._selection(script_path, days, where)
-        clause += " AND status = 'success'" if good_only else " AND status <> 'running'"
+        clause += _SQL_GOOD if good_only else " AND status <> 'running'"
         for column, wanted in (('hostname', hostname), ('python_version', python_version)):
             if wanted is not None:
                 clause += ' AND context_id IN (SELECT id FROM context WHERE %s = ?)' % column
@@ -5730,9 +5847,12 @@ _RECORD_FIELDS = frozenset(_RUN_COLUMNS + _CONTEXT_COLUMNS + (
     'database', 'samples', 'artefacts', 'success', 'timed_out'))
 
 
-def _complete_record(record):
-    # type: (Dict[str, Any]) -> Dict[str, Any]
-    """Return the record with everything that storing needs, secrets redacted; raises UsageError for an unknown field."""
+def _complete_record(record, more=()):
+    # type: (Dict[str, Any], Sequence[Any]) -> Dict[str, Any]
+    """Return the record with everything that storing needs, secrets redacted; raises UsageError for an unknown field.
+
+    `more` are patterns of `compile_secret`.
+    """
     unknown = [name for name in record if name not in _RECORD_FIELDS]
     if unknown:
         raise UsageError('%r: not a column of a run%s; valid: %s' % (
@@ -5751,28 +5871,28 @@ def _complete_record(record):
         full['status'] = 'success' if success else 'failed'
     arguments = full.get('script_args') or ()
     secrets = secret_values(arguments)
-    full['script_args'] = redact_arguments(arguments)
-    full['labels'] = {key: redact(str(value)) for key, value in (full.get('labels') or {}).items()}
+    full['script_args'] = redact_arguments(arguments, more)
+    full['labels'] = {key: redact(str(value), more) for key, value in (full.get('labels') or {}).items()}
     for name in ('stdout_tail', 'stderr_tail', 'error_summary', 'error_frame', 'error_cause'):
         if full.get(name):
-            full[name] = _stored_text(full[name], secrets)
-    full['artefacts'] = {name: _without_secrets(text, secrets) for name, text in (full.get('artefacts') or {}).items()}
+            full[name] = _stored_text(full[name], secrets, more)
+    full['artefacts'] = {name: _without_secrets(text, secrets, more) for name, text in (full.get('artefacts') or {}).items()}
     return full
 
 
-def _without_secrets(text, secrets=()):
-    # type: (str, Sequence[str]) -> str
+def _without_secrets(text, secrets=(), more=()):
+    # type: (str, Sequence[str], Sequence[Any]) -> str
     """Return a text that can be stored: encodable, redacted, also of the given secrets."""
     text = text.encode('utf-8', 'replace').decode('utf-8')
     for secret in secrets:
         text = text.replace(secret, _REDACTED)
-    return redact(text)
+    return redact(text, more)
 
 
-def _stored_text(text, secrets=()):
-    # type: (str, Sequence[str]) -> str
+def _stored_text(text, secrets=(), more=()):
+    # type: (str, Sequence[str], Sequence[Any]) -> str
     """Return the end of a text as it is stored: redacted, at most _TAIL_BYTES long, cut at a line where one is near."""
-    text = _without_secrets(text, secrets)
+    text = _without_secrets(text, secrets, more)
     if len(text) > _TAIL_BYTES:
         text = text[-_TAIL_BYTES:]
         at = text.find('\n')
@@ -6495,9 +6615,12 @@ class _Recorder(object):
     we are takes time that the script should not wait for. `series()` returns the SampleSeries, None before it exists.
     """
     EVERY = 1.0
+    DELETE_AT_ONCE = 1000                # old runs; many runs share the work, so that none waits for it
 
-    def __init__(self, manager, describe, series, on_lost=None, detached=False):
-        # type: (HistoryManager, Callable[[], Dict[str, Any]], Callable[[], Any], Optional[Callable[[int, str], Any]], bool) -> None
+    def __init__(self, manager, describe, series, on_lost=None, detached=False, redact_patterns=(), retention_days=None):
+        # type: (HistoryManager, Callable[[], Dict[str, Any]], Callable[[], Any], Optional[Callable[[int, str], Any]], bool, Sequence[Any], Optional[float]) -> None
+        self._patterns = redact_patterns
+        self._retention_days = retention_days
         self._on_lost = on_lost
         self._mark = _DETACHED if detached else ''
         self.run_id = None  # type: Optional[int]
@@ -6533,7 +6656,7 @@ class _Recorder(object):
         if self._stored:
             return None
         problem = self._problem or '%s: locked by another process' % self._manager.db_path
-        record = _complete_record(_merged(self._described or self._describe(), final))
+        record = _complete_record(_merged(self._described or self._describe(), final), self._patterns)
         series = self._series()
         record['samples'] = series.rows if series is not None else []
         try:
@@ -6555,7 +6678,7 @@ class _Recorder(object):
     def _work(self):
         # type: () -> None
         self._described = self._describe()
-        begun = _complete_record(dict(self._described, status='running', runner=_runner_proof() + self._mark))
+        begun = _complete_record(dict(self._described, status='running', runner=_runner_proof() + self._mark), self._patterns)
         try:
             with _Writing(self._manager) as connection:
                 self.run_id = _store_run(connection, begun)
@@ -6565,7 +6688,7 @@ class _Recorder(object):
         while not self._wake.acquire(True, self.EVERY):
             if self.run_id is not None:
                 self._write_samples_if_any()
-        final = _complete_record(_merged(self._described, self._final or {}))
+        final = _complete_record(_merged(self._described, self._final or {}), self._patterns)
         with _Writing(self._manager) as connection:
             run_id = _store_run(connection, final, self.run_id)
             self._write_samples(connection, run_id)
@@ -6577,6 +6700,8 @@ class _Recorder(object):
         """Border: look after what earlier runs left, while ours is busy; trouble with theirs is not ours."""
         try:
             self._manager.tidy(self._on_lost)
+            if self._retention_days is not None:
+                self._manager.cleanup_old_data(self._retention_days, limit=self.DELETE_AT_ONCE)
             if os.path.getsize(self._manager.db_path + '-wal') > _CHECKPOINT_BYTES:
                 with self._manager.get_connection() as connection:
                     connection.execute('PRAGMA wal_checkpoint(PASSIVE)').fetchall()
@@ -6615,14 +6740,16 @@ class _Recorder(object):
 # 8. Trends
 # ======================================================================================================
 
-_CLAIM = 0.003            # a verdict is claimed when its p-value, for the whole series, is at most this
+_CLAIM = 0.0025           # a verdict is claimed when its p-value, for the whole series, is at most this
 _MINIMUM_TREND = 5        # values below which nothing can be said: five in one order happen by chance in 1 of 60 series
 _MINIMUM_STEP = 16        # shortest series in which a step can be told from chance by ranks
+_SHORTEST_WINDOW = 24      # shorter ones cannot tell a step from neighbours that resemble each other
 _LONGEST_WINDOWED = 1000  # values up to which windows are searched too; longer series show their steps without
 _MINIMUM_BEFORE = 5       # runs before the window that detect_regression compares with
 _EXACT_SLOPES = 300       # values up to which Theil-Sen takes every pair
 _BLOCKS = 150             # medians of neighbours that longer series become
 _MAD_TO_SIGMA = 1.482602218505602       # 1 / normal quantile of 3/4
+_MAD_EFFICIENCY = 0.37    # values of a standard deviation that tell as much as one of a median absolute deviation
 _MEAN_TO_SIGMA = 1.2533141373155003     # sqrt(pi / 2): mean absolute deviation -> sigma of a normal
 
 
@@ -6796,6 +6923,12 @@ def _chi_square_p(x, df):
     return front * fraction
 
 
+def _chi_square_quantile(p, df):
+    # type: (float, float) -> float
+    """Return the x whose upper p-value is `p`."""
+    return _quantile(lambda x: _chi_square_p(x, df), p)
+
+
 def _normal_p(z):
     # type: (float) -> float
     """Return the two-sided p-value of a standard normal."""
@@ -6805,19 +6938,30 @@ def _normal_p(z):
 
 def _quantile(p_value, p):
     # type: (Callable[[float], float], float) -> float
-    """Return where a falling p-value function reaches `p`, by bisection to the last digits."""
+    """Return where a falling p-value function reaches `p` (regula falsi on its logarithm, Illinois variant)."""
+    import math
+
+    def above(x):
+        # type: (float) -> float
+        return math.log(max(p_value(x), 1e-320) / p)
+
     low, high = 0.0, 1.0
-    while p_value(high) > p and high < 1e300:
-        low, high = high, high * 2.0
-    for _ in range(70):
-        middle = (low + high) / 2.0
-        if p_value(middle) > p:
-            low = middle
+    at_low, at_high = above(low), above(high)
+    while at_high > 0.0 and high < 1e300:
+        low, at_low = high, at_high
+        high *= 2.0
+        at_high = above(high)
+    side = 0
+    for _ in range(100):
+        x = (low * at_high - high * at_low) / (at_high - at_low)
+        at_x = above(x)
+        if at_x > 0.0:
+            low, at_low, at_high, side = x, at_x, at_high / 2.0 if side > 0 else at_high, 1
         else:
-            high = middle
-        if high - low <= 1e-14 * high:
+            high, at_high, at_low, side = x, at_x, at_low / 2.0 if side < 0 else at_low, -1
+        if abs(at_x) < 1e-12 or high - low <= 1e-15 * high:
             break
-    return (low + high) / 2.0
+    return x
 
 
 def _fit_line(x, y):
@@ -6852,10 +6996,15 @@ def _theil_sen(x, y):
     """
     import math
     slopes = []  # type: List[float]
-    for i in range(len(x) - 1):
-        at, value = x[i], y[i]
-        slopes += [(b - value) / (a - at) for a, b in zip(x[i + 1:], y[i + 1:]) if a != at]
-    n, count = len(x), len(slopes)
+    n = len(x)
+    if all(b - a == 1.0 for a, b in zip(x, x[1:])):       # every run, as nearly always: half the time
+        for gap in range(1, n):
+            slopes += [(b - a) / gap for a, b in zip(y, y[gap:])]
+    else:
+        for i in range(n - 1):
+            at, value = x[i], y[i]
+            slopes += [(b - value) / (a - at) for a, b in zip(x[i + 1:], y[i + 1:]) if a != at]
+    count = len(slopes)
     variance = n * (n - 1) * (2 * n + 5) - sum(k * (k - 1) * (2 * k + 5) for values in (x, y) for k in _repeats(values))
     spread = 1.959963984540054 * math.sqrt(max(variance, 0) / 18.0)
     low = max(int(round((count - spread) / 2.0)) - 1, 0)
@@ -6869,7 +7018,8 @@ def _in_order(values, places):
     """Return what would stand at these rising places if the values were sorted.
 
     Of many values only those in the range that a sample promises are sorted: a third of the time. The range is proved by
-    counting. """
+    counting.
+    """
     count = len(values)
     if count > 4000:
         sample = sorted(values[::count // 1000])
@@ -6982,18 +7132,19 @@ def _tested_step(numbers, start, end):
     # type: (Sequence[float], int, int) -> Tuple[int, float, float]
     """Return the surest step of a stretch: of the whole, else of one of the windows in it.
 
-    The whole has five sixths of the permitted error, the windows share the rest. They are for a level that comes back: over
-    the whole its two steps hide each other. """
+    The whole has nine tenths of the permitted error, the windows share the rest. They are for a level that comes back: over
+    the whole its two steps hide each other.
+    """
     if end - start < _MINIMUM_STEP:
         return start, 0.0, 1.0
     place, score = _best_step(numbers[start:end])
-    best = (start + place, score, min(1.0, 1.2 * _step_p(score, end - start)))
+    best = (start + place, score, min(1.0, _step_p(score, end - start) / 0.9))
     if best[2] <= _CLAIM or end - start > _LONGEST_WINDOWED:
         return best
     windows = _windows(start, end)
     for a, b in windows:
         place, score = _best_step(numbers[a:b])
-        p = min(1.0, 6.0 * len(windows) * _step_p(score, b - a))
+        p = min(1.0, _step_p(score, b - a) * len(windows) / 0.1)
         if p < best[2]:
             best = (a + place, score, p)
     return best
@@ -7005,7 +7156,7 @@ def _windows(start, end):
     (as in seeded binary segmentation: Kovacs et al., Biometrika 110, 2023)."""
     windows = []
     length = (end - start) * 2 // 3
-    while length >= _MINIMUM_STEP:
+    while length >= _SHORTEST_WINDOW:
         room = end - start - length
         count = -(-3 * room // length)
         windows += [(start + room * i // count, start + room * i // count + length) for i in range(count + 1)]
@@ -7043,7 +7194,7 @@ def _rank_sum_p(before, after):
     distance = abs(sum(ranks[n - window:]) - window * middle)
     u = int(window * (n - window) / 2.0 - distance + 0.25)
     if len(set(ranks)) == n and u * min(window, n - window) <= 20000:
-        return min(1.0, 2.0 * _orders_up_to(u, window, n - window) / _orders(n, window))
+        return min(1.0, 2 * _orders_up_to(u, window, n - window) / _orders(n, window))
     total = sum([(r - middle) ** 2 for r in ranks])
     return _rank_sum_tail(distance, total, n, window) if total else 1.0
 
@@ -7086,7 +7237,8 @@ def _rank_sum_tail(distance, total, n, window):
     z = max(distance - 0.5, 0.0) / math.sqrt(total / (n - 1) * window * rest / n)
     kurtosis = -1.2 * (window * window + rest * rest + window * rest + n) / (window * rest * (n + 1.0))
     density = math.exp(-z * z / 2.0) / math.sqrt(2.0 * math.pi)
-    return min(1.0, max(_normal_p(z) + 2.0 * density * kurtosis / 24.0 * (z ** 3 - 3.0 * z), 1.0 / _orders(n, window)))
+    least = 1 / _orders(n, window)      # of ints: the count may be beyond the doubles
+    return min(1.0, max(_normal_p(z) + 2.0 * density * kurtosis / 24.0 * (z ** 3 - 3.0 * z), least))
 
 
 def _change_pct(before, after):
@@ -7104,10 +7256,11 @@ class TrendAnalyzer(object):
     values that are all alike, are an answer and no error.
 
     A trend, a step or a regression is claimed when a series without one (independent values of any distribution) would show
-    it in at most 0.3 % of the cases, per series and not per value; neighbours that resemble each other are allowed for.
+    it in at most 0.25 % of the cases, per series and not per value; neighbours that resemble each other are allowed for.
     benchmarks/calibration.py measures it. Two populations in one series (two hosts) are noise to these tests as long as they
     are mixed; runs on one host followed by runs on another are a step. There is no state: any number of threads may share
-    one. """
+    one.
+    """
 
     def calculate_linear_regression(self, values, x=None, min_change_pct=2.0):
         # type: (Iterable[Any], Optional[Iterable[Any]], float) -> Dict[str, Any]
@@ -7118,7 +7271,7 @@ class TrendAnalyzer(object):
         (values used), start and end (the robust line at both ends), change_pct (from start to end, None from 0), trend,
         trend_p_value and reason. `x` gives the places (0, 1, 2 … without it), for example days; slopes are per unit of x.
 
-        trend is 'increasing' or 'decreasing' when a rank test, widened for dependent neighbours, has trend_p_value <= 0.003
+        trend is 'increasing' or 'decreasing' when a rank test, widened for dependent neighbours, has trend_p_value <= 0.0025
         and the line changes by at least `min_change_pct` percent of the median size of the values between its ends; 'stable'
         when not; 'unknown' below 5 values. With 5 to 9 values only a series that never turns and lies close to a line is a
         trend. Values that are all alike are 'stable'.
@@ -7197,9 +7350,9 @@ class TrendAnalyzer(object):
         first value compared with: the last step in what was before begins a new normal), threshold_pct, reason, needed (how
         many known values would be enough; None when there are). verdict is 'regression' or 'improvement' by `better`
         ('lower', 'higher'; with None any change is 'changed') when the medians differ by more than threshold_pct percent AND
-        a rank sum test has p <= 0.003; else 'stable', or 'unknown' when there are too few values for such a p. Up to 7 before
-        a window of 5 it takes two groups that lie apart by more than either is wide. Raises UsageError for a window below 1
-        or a negative threshold.
+        a rank sum test has p_value <= 0.0025; else 'stable', or 'unknown' when there are too few values for such a p. With
+        fewer than 8 values before a window of 5 that takes two groups which lie apart by more than either is wide; p_value
+        is then put at 0.0025. Raises UsageError for a window below 1 or a negative threshold.
 
         >>> slower = TrendAnalyzer().detect_regression(
         ...     [10.1, 10.3, 9.9, 10.0, 10.2, 9.8, 10.4, 10.2, 12.4, 12.1, 12.3, 12.6, 12.2])
@@ -7228,7 +7381,7 @@ class TrendAnalyzer(object):
         (medians of the levels on both sides), change_pct (None from 0), score, p_value, n_before and n_after.
 
         The place where the mean ranks before and after differ most (Pettitt 1979, standardized) is a step when a series
-        without one, as long as this, reaches its score in at most 0.3 % of the cases; the score is lessened by the dependence
+        without one, as long as this, reaches its score in at most 0.25 % of the cases; the score is lessened by the dependence
         between neighbours. Then both parts are searched (binary segmentation), and at the end each step is tested again
         between its neighbours. Ranks make it deaf to single extreme values and independent of the distribution.
         Deterministic. Below 16 known values nothing can be claimed and the list is empty; nor is a level of fewer than 3
@@ -7257,10 +7410,13 @@ class TrendAnalyzer(object):
         taken from all. Runs stand in the order of their ids: a clock that was set back does not reorder them.
 
         Returns script_path, metric, days, n (runs judged), n_excluded (not successful), n_unknown (no value), first and last
-        (run records), median, percentiles, regression_line (calculate_linear_regression over runs), per_day (robust slope per
+        (run records), median, percentiles, regression_line (calculate_linear_regression over runs), line_since_step (the same of
+        the runs since the last change point, None without one), per_day (robust slope per
         day; None when the clock does not tell), anomalies, change_points, regression, and reasons: a list of sentences on
         what could not be judged. Each anomaly and change point also has run_id, start_time and git_commit of its run, a
-        change point previous_commit as well; their indexes count in `runs`, the records of the runs judged. """
+        change point previous_commit as well; their indexes count in `runs`, the records of the runs judged. An anomaly is odd
+        among the runs between the change points around it: what is usual now is not odd beside what was.
+        """
         rows = sorted(history_manager.get_metric_series(script_path, metric_name, days=days), key=lambda row: row[0])
         everything = metric_name in _METRICS_OF_SUCCESS
         judged = [row for row in rows if everything or row[4] == 'success']
@@ -7333,7 +7489,8 @@ def _judge_trend(result, numbers, min_change_pct):
     if p > _CLAIM:
         result['reason'] = 'such a slope is found by chance as well (p = %.2g)' % p
     elif abs(change) <= size * min_change_pct / 100.0:
-        result['reason'] = 'the change of %.2g %% is below %g %%' % (abs(change) / size * 100.0, min_change_pct)
+        result['reason'] = 'the change of %.2g %% is below %g %%' % (
+            abs(change) / size * 100.0 if size else 0.0, min_change_pct)
     elif change:
         result['trend'] = 'increasing' if change > 0 else 'decreasing'
 
@@ -7347,7 +7504,7 @@ def _short_trend_p(numbers, p_of_line):
     in_order = 2.0
     for i in range(2, len(numbers) + 1):
         in_order /= i
-    return min(in_order, max(in_order * p_of_line ** 0.5, p_of_line)) if p_of_line <= 0.01 else in_order
+    return min(in_order, p_of_line)
 
 
 def _quartile_fences(numbers):
@@ -7390,7 +7547,7 @@ def _check_window(window_size, threshold_pct, better):
 
 def _values_needed(window_size):
     # type: (int) -> int
-    """Return how many values are needed so that two groups that do not overlap are a proof (p <= 0.003, two-sided)."""
+    """Return how many values are needed so that two groups that do not overlap are a proof (p <= 0.0025, two-sided)."""
     before = _MINIMUM_BEFORE
     while window_size < 5 and 2.0 / _orders(before + window_size, window_size) > _CLAIM:
         before += 1
@@ -7455,8 +7612,10 @@ def _analyze_runs(analyzer, rows, result, better, window_size, threshold_pct):
     result.update(
         n=len(values), n_unknown=len(rows) - len(values), first=_run_record(runs[0]) if runs else None,
         last=_run_record(runs[-1]) if runs else None, median=_median(values) if values else None,
-        percentiles=analyzer.calculate_percentiles(values), regression_line=line, per_day=_slope_per_day(runs, values),
-        anomalies=odd, change_points=steps, regression=regression, reasons=reasons, runs=[_run_record(run) for run in runs])
+        percentiles=analyzer.calculate_percentiles(values), regression_line=line,
+        line_since_step=analyzer.calculate_linear_regression(values[steps[-1]['index']:]) if steps else None,
+        per_day=_slope_per_day(runs, values), anomalies=odd, change_points=steps, regression=regression,
+        reasons=reasons, runs=[_run_record(run) for run in runs])
     return result
 
 
@@ -7503,7 +7662,8 @@ class BaselineCalculator(object):
     value, either under the metric's name, in `metrics`, or as `value`. Only runs with status 'success' teach; the run that is
     judged never does, nor does anything after it. `days` limits how old a run may be, `min_runs` is how few are no baseline,
     `band` the share of good runs that the band should hold (0.99). The band is never narrower than `min_band_pct` percent of
-    the median on each side. Raises UsageError for values that cannot be. """
+    the median on each side. Raises UsageError for values that cannot be.
+    """
 
     def __init__(self, min_runs=5, days=None, band=0.99, min_band_pct=1.0):
         # type: (int, Optional[float], float, float) -> None
@@ -7523,11 +7683,11 @@ class BaselineCalculator(object):
         `judged` is the record of the run that will be judged: itself and runs with a greater id are left out. `days` count
         back from `now` (seconds since 1970; without it from the judged run, else from the newest record). With fewer than
         `min_runs` good runs everything but n is None and `reason` says so. The band widens with few runs by Student's t for
-        one more run.
+        one more run, as if there were 0.37 as many: by so much a robust sigma is less sure.
 
         >>> runs = [{'id': i, 'status': 'success', 'value': v} for i, v in enumerate([10.0, 11.0, 9.0, 10.0, 10.5, 9.5])]
         >>> baseline = BaselineCalculator().calculate(runs, 'execution_time_seconds')
-        >>> baseline['median'], baseline['n'], 6 < baseline['low'] < 9
+        >>> baseline['median'], baseline['n'], baseline['low'] < 8.0 and 12.0 < baseline['high']
         (10.0, 6, True)
         """
         good = _good_records(records, metric_name, judged, self.days, now)
@@ -7540,7 +7700,7 @@ class BaselineCalculator(object):
         middle = _median(values)
         spread = _robust_scale(values, middle)
         n = len(values)
-        reach = spread * _student_quantile(1.0 - self.band, n - 1) * (1.0 + 1.5 / n) ** 0.5
+        reach = spread * _student_quantile(1.0 - self.band, _MAD_EFFICIENCY * (n - 1) + 0.6) * (1.0 + 1.5 / n) ** 0.5
         reach = max(reach, abs(middle) * self.min_band_pct / 100.0)
         result.update(median=middle, spread=spread, low=middle - reach, high=middle + reach)
         if not spread:
@@ -7599,8 +7759,10 @@ class MLAnomalyDetector(object):
     The distance is Mahalanobis's on robustly scaled values: each metric is centred on its median and divided by its robust
     sigma, values beyond 3 are drawn in before correlations are taken, and the correlations are shrunk towards none as far as
     the number of runs asks for. A run is odd when such a distance has at most probability `p` (0.001) in as many runs, and
-    when it is further out than heavy tails in the past explain. With scikit-learn installed an isolation forest gives a
-    second opinion (`forest`). Not for several threads while `fit` runs. """
+    when it is further out than heavy tails in the past explain. By simulation at most 0.2 % of usual runs are called odd when
+    they are normal, up to 1 % when their tails are heavy; below 5 runs per metric only glaring ones are found. With
+    scikit-learn installed an isolation forest gives a second opinion (`forest`). Not for several threads while `fit` runs.
+    """
 
     def __init__(self, p=0.001, use_forest=True):
         # type: (float, bool) -> None
@@ -7614,9 +7776,9 @@ class MLAnomalyDetector(object):
         self.n = 0
         self.needed = None    # type: Optional[int]
         self._centers = {}    # type: Dict[str, float]
-        self._scales = {}     # type: Dict[str, float]
+        self._scales = {}     # type: Dict[str, Tuple[float, float]]
         self._correlations = []  # type: List[List[float]]
-        self._widening = 1.0
+        self._tail = (1.0, 1.0, 1.0)
         self._forest = None   # type: Any
 
     def fit(self, runs, metric_names=None):
@@ -7626,7 +7788,8 @@ class MLAnomalyDetector(object):
         Without `metric_names` every numeric metric is taken that at least nine tenths of the runs have, except what tells of
         success and of the monitor itself. Metrics that are all alike go to `constant`. Runs that lack a metric are left out.
         Needs the greater of 10 and 3 runs per metric; with fewer `reason` is set, `needed` says how many, and `score` answers
-        unknown. """
+        unknown.
+        """
         rows = [run.get('metrics') or run for run in runs]
         names = _usable_metrics(rows) if metric_names is None else list(metric_names)
         columns = {name: _known([row.get(name) for row in rows]) for name in names}
@@ -7636,17 +7799,17 @@ class MLAnomalyDetector(object):
         table = {name: [value for place, value in zip(*columns[name]) if place in complete] for name in names}
         self._forest, self.n, self.reason, self.needed = None, len(complete), None, None
         self._centers = {name: _median(table[name]) for name in names if table[name]}
-        self._scales = {name: _robust_scale(table[name], self._centers[name]) for name in self._centers}
-        self.constant = {name: self._centers[name] for name in self._centers if not self._scales[name]}
-        self.metrics = [name for name in names if self._scales.get(name)]
+        self._scales = {name: _robust_scales(table[name], self._centers[name]) for name in self._centers}
+        self.constant = {name: self._centers[name] for name in self._centers if not self._scales[name][0]}
+        self.metrics = [name for name in names if name in self._centers and name not in self.constant]
         needed = max(10, 3 * len(self.metrics))
         if not self.metrics or self.n < needed:
             self.needed = needed if self.metrics or self.n < needed else None
             self.reason = '%d complete runs; %d are needed' % (self.n, needed) if self.needed else 'no metric varies'
             return self
-        scaled = [[(value - self._centers[name]) / self._scales[name] for value in table[name]] for name in self.metrics]
+        scaled = [[self._scaled(name, value) for value in table[name]] for name in self.metrics]
         self._correlations = _shrunk_correlations(scaled)
-        self._widening = self._tail_widening(list(zip(*scaled)))
+        self._tail = self._fit_tail(list(zip(*scaled)))
         if self.use_forest:
             self._forest = _isolation_forest([list(row) for row in zip(*scaled)])
         return self
@@ -7658,7 +7821,8 @@ class MLAnomalyDetector(object):
         Returns anomaly (True, False, or None: unknown), distance (squared), threshold, p_value, contributions (largest first:
         metric, share of the distance, deviation in robust sigmas, direction), changed_constants (metrics that never varied
         and now do), n, missing (metrics without a value), forest (None without scikit-learn, else anomaly and score, below 0
-        is odd) and reason. """
+        is odd) and reason.
+        """
         row = run.get('metrics') or run
         result = dict.fromkeys(('anomaly', 'distance', 'threshold', 'p_value', 'forest', 'reason'))  # type: Dict[str, Any]
         known = {name: number for name in self._centers for number in _known([row.get(name)])[1]}
@@ -7669,7 +7833,7 @@ class MLAnomalyDetector(object):
         if self.reason or not present:
             result['reason'] = self.reason or 'the run has none of the metrics'
             return result
-        scaled = [(known[self.metrics[i]] - self._centers[self.metrics[i]]) / self._scales[self.metrics[i]] for i in present]
+        scaled = [self._scaled(self.metrics[i], known[self.metrics[i]]) for i in present]
         distance, shares = _mahalanobis([[self._correlations[i][j] for j in present] for i in present], scaled)
         result.update(distance=distance, threshold=self._threshold(len(present)), p_value=self._p_value(distance, len(present)))
         result['anomaly'] = result['p_value'] <= self.p
@@ -7683,39 +7847,66 @@ class MLAnomalyDetector(object):
 
     def detect(self, runs, metric_names=None):
         # type: (Iterable[Dict[str, Any]], Optional[Sequence[str]]) -> List[Dict[str, Any]]
-        """Judge every run by all the others and return those that are odd, each with its index; empty when too few (see
-        `reason`)."""
+        """Learn from runs and return those among them that are odd: what `score` says of each, with its index.
+
+        A few odd runs hardly move medians and robust sigmas, so none hides itself. Empty when there are too few: see `reason`.
+        """
         runs = list(runs)
-        found = []
-        if self.fit(runs, metric_names).reason is None:
-            names = self.metrics + sorted(self.constant)
-            for index in range(len(runs)):
-                judge = MLAnomalyDetector(self.p, False).fit(runs[:index] + runs[index + 1:], names)
-                verdict = judge.score(runs[index])
-                if verdict['anomaly']:
-                    found.append(dict(verdict, index=index))
-        return found
+        if self.fit(runs, metric_names).reason is not None:
+            return []
+        verdicts = [self.score(run) for run in runs]
+        return [dict(verdict, index=index) for index, verdict in enumerate(verdicts) if verdict['anomaly']]
+
+    def _scaled(self, name, value):
+        # type: (str, float) -> float
+        """Return by how many robust sigmas of its side a value lies off the median."""
+        off = value - self._centers[name]
+        return off / self._scales[name][off > 0]
 
     def _p_value(self, distance, metrics):
         # type: (float, int) -> float
-        """Hotelling's distribution for one more run, as if a robust estimate from n runs were an exact one from fewer."""
+        """Hotelling's distribution for one more run, as if a robust estimate from n runs were an exact one from fewer.
+
+        Before, the distance is drawn in along the past distances' tail where that is heavier than a normal's.
+        """
+        middle, usual, power = self._tail
+        drawn = distance / middle * usual
+        if drawn > usual:
+            drawn = usual * (drawn / usual) ** (1.0 / power)
         n = max(self.n * _ROBUST_EFFICIENCY, metrics + 2.0)
-        f = distance / self._widening * n * (n - metrics) / (metrics * (n - 1.0) * (n + 1.0))
-        return _f_p(f, metrics, n - metrics)
+        return _f_p(drawn * n * (n - metrics) / (metrics * (n - 1.0) * (n + 1.0)), metrics, n - metrics)
 
     def _threshold(self, metrics):
         # type: (int) -> float
         return _quantile(lambda distance: self._p_value(distance, metrics), self.p)
 
-    def _tail_widening(self, rows):
-        # type: (List[Tuple[float, ...]]) -> float
-        """Compare the outer tenth of the past distances with what normal values have; above 1 the tails are heavy."""
-        distances = sorted(_mahalanobis(self._correlations, row)[0] for row in rows)
-        usual = _quantile(lambda x: _chi_square_p(x, len(self.metrics)), 0.1)
-        return max(1.0, _percentile(distances, 90) / usual)
+    def _fit_tail(self, rows):
+        # type: (List[Tuple[float, ...]]) -> Tuple[float, float, float]
+        """Return (middle, usual, power): the median of the past distances, at least that of chi square; chi square's; and how
+        many times as steeply the past distances grow from there to their 95th percentile, at least 1.
+        """
+        import math
+        lower = _cholesky(self._correlations)
+        distances = sorted(sum([a * b for a, b in zip(row, _solve(lower, row))]) for row in rows)
+        usual, usual_high = [_chi_square_quantile(p, len(self.metrics)) for p in (0.5, 0.05)]
+        middle = max(_percentile(distances, 50), usual)
+        power = math.log(max(_percentile(distances, 95) / middle, 1.0)) / math.log(usual_high / usual)
+        return middle, usual, max(1.0, power)
 
 
 _ROBUST_EFFICIENCY = 0.6  # runs of an exact estimate that tell as much as one run of a robust one; by simulation
+
+
+def _robust_scales(numbers, center):
+    # type: (Sequence[float], float) -> Tuple[float, float]
+    """Return robust sigmas below and above the center, drawn together when there are few numbers; times are skewed."""
+    both = _robust_scale(numbers, center)
+    weight = len(numbers) / (len(numbers) + 20.0)
+    below, above = [_median([abs(number - center) for number in side] or [0.0]) * _MAD_TO_SIGMA for side in (
+        [number for number in numbers if number < center], [number for number in numbers if number > center])]
+    if not both or not below or not above:
+        return both, both
+    return below ** weight * both ** (1.0 - weight), above ** weight * both ** (1.0 - weight)
 
 
 def _usable_metrics(rows):
@@ -7825,7 +8016,8 @@ class MetricsCorrelationAnalyzer(object):
     """Which metrics of a script go together, also with a delay of some runs.
 
     Series are lists of numbers of equal length in the order of time, None for unknown; pairs in which one is unknown are left
-    out. """
+    out.
+    """
 
     def pearson(self, x, y):
         # type: (Sequence[Any], Sequence[Any]) -> Dict[str, Any]
@@ -7854,7 +8046,8 @@ class MetricsCorrelationAnalyzer(object):
         Each has first, second, lag (the first leads by so many runs), pearson, pearson_p, spearman, spearman_p, n,
         p_adjusted, significant and reason. p_adjusted is the rank correlation's p-value with n lessened where both series
         resemble their own past (Bartlett 1935), corrected for all comparisons of the call (Holm 1979); `significant` when at
-        most `alpha`. With fewer than 5 pairs it is None. Raises UsageError for series of different lengths. """
+        most `alpha`. With fewer than 5 pairs it is None. Raises UsageError for series of different lengths.
+        """
         names = list(series)
         lengths = set(len(series[name]) for name in names)
         if len(lengths) > 1:
@@ -7968,8 +8161,8 @@ class ResourceForecaster(object):
 
         `times` are seconds since 1970 or ISO 8601 texts, one per value; the answer is then in days after the last one.
         Without them it is in runs. Returns days (None: not in sight), low and high (from the 95 % interval of the slope; high
-        None: perhaps never), unit ('days' or 'runs'), trend, reached (the last robust level is at or beyond it already) and
-        sentence.
+        None: perhaps never), unit ('days' or 'runs'), trend, reached (already: a limit is from above, unless the series came
+        down to it) and sentence.
 
         >>> ResourceForecaster().limit_reached([10.0, 11.1, 11.9, 13.0, 14.1, 15.0, 15.9, 17.0, 18.1, 19.0, 20.0], 30)['sentence']
         'limit reached in about 10 runs'
@@ -8125,23 +8318,24 @@ def _ahead(level, slope, seasons, choice, period, horizon):
 
 def _limit_answer(line, limit, numbers, unit):
     # type: (Dict[str, Any], float, Sequence[float], str) -> Dict[str, Any]
-    answer = {'days': None, 'low': None, 'high': None, 'unit': unit, 'trend': line['trend'], 'reached': None}  # type: Dict[str, Any]
+    answer = {'days': None, 'low': None, 'high': None, 'unit': unit, 'trend': line['trend'],
+              'reached': None}  # type: Dict[str, Any]
     if line['trend'] == 'unknown':
         return dict(answer, sentence='whether the limit will be reached is unknown: %s' % line['reason'])
-    rising = line['robust_slope'] > 0 if line['robust_slope'] else _median(numbers) <= limit
-    gap = (limit - line['end']) if rising else (line['end'] - limit)
-    last = line['end'] if line['trend'] != 'stable' else _median(numbers)
-    answer['reached'] = line['trend'] == 'increasing' and last >= limit or line['trend'] == 'decreasing' and last <= limit
     if line['trend'] == 'stable':
-        return dict(answer, sentence='no trend, so no date on which the limit is reached')
+        return dict(answer, reached=_median(numbers) >= limit, sentence='no trend, so no date on which the limit is reached')
+    rising = line['trend'] == 'increasing'
+    answer['reached'] = line['end'] >= limit if rising else line['end'] <= limit < line['start']
     if answer['reached']:
         return dict(answer, days=0.0, low=0.0, high=0.0, sentence='limit reached already')
-    if gap / abs(line['robust_slope']) < 0:
+    days = (limit - line['end']) / line['robust_slope']
+    if days < 0:
         return dict(answer, sentence='the trend leads away from the limit')
     slow, fast = sorted((abs(line['robust_low']), abs(line['robust_high'])))
-    crosses = (line['robust_low'] < 0) != (line['robust_high'] < 0)
-    answer.update(days=gap / abs(line['robust_slope']), low=gap / fast, high=None if crosses or not slow else gap / slow)
-    return dict(answer, sentence='limit reached in about %s %s' % (_about(answer['days']), unit))
+    turns = (line['robust_low'] < 0) != (line['robust_high'] < 0) or not slow
+    answer.update(days=days, low=days * abs(line['robust_slope']) / fast,
+                  high=None if turns else days * abs(line['robust_slope']) / slow)
+    return dict(answer, sentence='limit reached in about %s %s' % (_about(days), unit))
 
 
 def _about(number):
@@ -8234,6 +8428,7 @@ class StructuredLogger(object):
         self.path = path
         self.level = check_level('level', level)
         self.fields = fields
+        self.redact_patterns = ()  # type: Sequence[Any]
 
     def log(self, level, event, **fields):
         # type: (str, str, **Any) -> None
@@ -8244,7 +8439,7 @@ class StructuredLogger(object):
         record = {'time': format_time(time.time()), 'level': level.upper(), 'event': event}
         record.update(self.fields)
         record.update(fields)
-        safe = {name: redact(value) if isinstance(value, str) else value for name, value in record.items()}
+        safe = {name: redact(value, self.redact_patterns) if isinstance(value, str) else value for name, value in record.items()}
         line = json.dumps(safe, ensure_ascii=False, default=str).encode('utf-8', 'replace') + b'\n'
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
@@ -8775,6 +8970,1803 @@ def _lasting(name, message):
 
 
 # ======================================================================================================
+# 10. Gates
+# ======================================================================================================
+
+#: What a gate can say. Only `pass` is green; what `inconclusive` does is the user's to choose, `error` always fails.
+GATE_VERDICTS = ('pass', 'fail', 'inconclusive', 'error')
+_INCONCLUSIVE = ('warn', 'pass', 'fail')
+
+_LEAST_RUNS = 10                       # with fewer good runs no judgement keeps the bound on false alarms
+# A run is judged together with those just before it: the newest 2, 3, 6 and 9 are compared by rank with the older ones (Wilcoxon
+# 1945, exact). The shares of orders in which the newest come out so high by chance add up to less than 1 %, whatever the
+# distribution. They and the factors below were chosen by benchmarks/gates.py on noise of 2.66 %: normal, t3, spikes, two modes.
+_RANK_SHARES = ((2, 0.0048), (3, 0.0031), (6, 0.0008), (9, 0.0008))
+_LINE_SIGMAS, _LINE_DEFICIT = 4.0, 0.45        # three in a row above this line, and so few older ones as high (a share of theirs)
+_JUMP_SIGMAS, _JUMP_SHARE = 8.0, 0.25          # one run alone: a spike is no regression, so only beyond this
+_NOISY = 0.25                          # a robust deviation of more than this share of the median: not even a doubling is seen
+
+
+class RegressionRule(object):
+    """Compare a metric with the last good runs: the newest runs must not be worse than chance allows.
+
+    `window` good runs at most are looked at, `min_runs` at least (10 is the least; from 20 on two runs in a row can be told
+    from chance). A change of less than `min_change` (a share) never fails. `better` is 'lower' or 'higher', by default the
+    metric's. `confirm` runs more are made before it fails. `same_host` False compares with runs on every host. Raises
+    UsageError for a value that cannot be.
+    """
+    __slots__ = ('metric', 'window', 'min_runs', 'min_change', 'better', 'same_host', 'confirm')
+
+    def __init__(self, metric, window=50, min_runs=20, min_change=0.02, better=None, same_host=True, confirm=0):
+        # type: (str, int, int, Any, Optional[str], bool, int) -> None
+        if metric not in METRICS:
+            raise UsageError('regression: no metric %r%s (python -m runner metrics lists them)' % (
+                metric, suggest(str(metric), METRICS)))
+        better = better or METRICS[metric].better
+        if better not in ('lower', 'higher') or METRICS[metric].unit in ('bool', 'UTC'):
+            raise UsageError("regression: %r has no direction in which it gets worse%s" % (
+                metric, "; give better: 'lower' or 'higher'" if METRICS[metric].unit not in ('bool', 'UTC') else ''))
+        for name, value, least in (('min_runs', min_runs, _LEAST_RUNS), ('window', window, min_runs), ('confirm', confirm, 0)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise UsageError('regression: %s=%r: must be a whole number of at least %d' % (name, value, least))
+        self.metric = metric
+        self.window = window
+        self.min_runs = min_runs
+        self.min_change = parse_share(min_change)
+        self.better = better
+        self.same_host = same_host
+        self.confirm = confirm
+
+    def __str__(self):
+        # type: () -> str
+        return 'regression of %s' % self.metric
+
+    def judge(self, value, history):
+        # type: (Optional[float], Sequence[float]) -> Dict[str, Any]
+        """Judge one value against the good runs before it, oldest first, and return what `judge_regression` does."""
+        return judge_regression(history[-self.window:], value, self.better, self.min_runs, self.min_change)
+
+
+def judge_regression(history, value, better='lower', min_runs=20, min_change=0.02):
+    # type: (Sequence[float], Optional[float], str, int, float) -> Dict[str, Any]
+    """Judge whether a value, with those just before it, is worse than the older ones by more than chance.
+
+    `history` are the values of good runs, oldest first. Returns a dict: `verdict` (pass, fail, inconclusive, error), `reason`,
+    `value`, `baseline` (median of the older values), `change_pct` (of the newest that decided), `runs` (how many were compared
+    with), `needed` (when inconclusive: how many good runs would be enough, or how many repeats). A false alarm on one judged run
+    has a probability below 1 % with 10 values or more, under the noise of hosted machines (benchmarks/gates.py).
+
+    >>> quiet = [10.0, 10.2, 9.9, 10.1] * 5
+    >>> judge_regression(quiet, 10.1)['verdict'], judge_regression(quiet, 14.0)['verdict']
+    ('pass', 'fail')
+    >>> judge_regression(quiet + [11.0], 11.1)['reason']
+    'the last 2 runs are worse than the 20 before: 11.05 against 10.05 (+10.0 %)'
+    """
+    past = [float(v) for v in history if _is_number(v)]
+    answer = {'verdict': 'pass', 'reason': '', 'value': value, 'baseline': _median(past) if past else None, 'change_pct': None,
+              'runs': len(past), 'needed': None}  # type: Dict[str, Any]
+    if value is None or not _is_number(value):
+        answer.update(verdict='error', reason='the run has no value')
+        return answer
+    if len(past) < max(min_runs, _LEAST_RUNS):
+        answer.update(verdict='inconclusive', needed=max(min_runs, _LEAST_RUNS), reason='%d of %d good runs to compare with' % (
+            len(past), max(min_runs, _LEAST_RUNS)))
+        return answer
+    sign = 1.0 if better == 'lower' else -1.0
+    upward, newest = [sign * v for v in past], sign * value
+    center = _median(upward)
+    answer['change_pct'] = _change(center, newest, sign)
+    found = _worse_in_a_row(upward, newest, min_change) or _jump(upward, newest, min_change)
+    if found:
+        count, older, recent = found
+        who = 'this run is' if count == 1 else 'the last %d runs are' % count
+        answer.update(verdict='fail', baseline=sign * older, change_pct=_change(older, recent, sign),
+                      reason='%s worse than the %d before: %s' % (who, len(past) + 1 - count, _against(older, recent, sign)))
+        return answer
+    spread = _sigma(upward, center)
+    if abs(center) > 0 and spread > _NOISY * abs(center):
+        # The median of N values spreads by sqrt(pi / (2 N)) of one's deviation.
+        needed = int(1.5708 * (spread / (_NOISY * abs(center))) ** 2) + 1
+        answer.update(verdict='inconclusive', needed=needed, reason='too noisy: runs differ by %.0f %% around their median; '
+                      'repeat %d would be enough' % (100 * spread / abs(center), needed))
+        return answer
+    answer['reason'] = '%d runs before: %s' % (len(past), _against(center, newest, sign))
+    return answer
+
+
+def _is_number(value):
+    # type: (Any) -> bool
+    """Tell whether something is a number that can be compared: no NaN, no infinity, no truth value."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value and abs(value) != float('inf')
+
+
+def _change(before, after, sign):
+    # type: (float, float, float) -> Optional[float]
+    """Return the change in percent of the metric itself; None from zero."""
+    return None if before == 0 else 100.0 * sign * (after - before) / abs(before)
+
+
+def _against(before, after, sign=1.0):
+    # type: (float, float, float) -> str
+    """Write what a value is beside the one it is compared with."""
+    change = _change(before, after, sign)
+    return '%s against %s%s' % (_plain_number(sign * after), _plain_number(sign * before),
+                                '' if change is None else ' (%+.1f %%)' % change)
+
+
+def _sigma(values, center):
+    # type: (Sequence[float], float) -> float
+    """Return a deviation that spikes do not widen: the median distance, as of a normal distribution."""
+    return _MAD_TO_SIGMA * _median([abs(v - center) for v in values])
+
+
+def _worse_in_a_row(past, value, min_change):
+    # type: (List[float], float, float) -> Optional[Tuple[int, float, float]]
+    """Return (how many in a row, median of the older, median of the newest) when the newest lie too high for chance."""
+    for count, share in _RANK_SHARES:
+        older, recent = past[:len(past) + 1 - count], past[len(past) + 1 - count:] + [value]
+        if len(older) < 5:
+            continue
+        before, after = _median(older), _median(recent)
+        if after - before < min_change * abs(before) or after <= before:
+            continue
+        deficit = sum(1 for new in recent for old in older if old >= new)
+        line = before + max(_LINE_SIGMAS * _sigma(older, before), min_change * abs(before))
+        if deficit <= _largest_deficit(len(older), count, share) or (
+                count == 3 and min(recent) > line and deficit <= _LINE_DEFICIT * len(older)):
+            return count, before, after
+    return None
+
+
+def _jump(past, value, min_change):
+    # type: (List[float], float, float) -> Optional[Tuple[int, float, float]]
+    """Return the same for one run that alone lies beyond what spikes reach; nothing can be said from all zeros."""
+    center = _median(past)
+    spread = _sigma(past, center)
+    far = max(_JUMP_SIGMAS * spread, max(_JUMP_SHARE, min_change) * abs(center))
+    return (1, center, value) if far > 0 and value > center + far else None
+
+
+_deficits = {}  # type: Dict[Tuple[int, int, float], int]
+
+
+def _largest_deficit(older, newest, share):
+    # type: (int, int, float) -> int
+    """Return up to how many pairs (older >= newer) are rarer than `share` when the order is chance; -1: none is that rare.
+
+    >>> _largest_deficit(19, 2, 0.0048), _largest_deficit(8, 2, 0.0048)
+    (0, -1)
+    """
+    key = (older, newest, share)
+    if key not in _deficits:
+        counts = rank_sum_counts(older, newest)
+        total, sum_so_far, largest = float(sum(counts)), 0, -1
+        for deficit, count in enumerate(counts):
+            sum_so_far += count
+            if sum_so_far / total > share:
+                break
+            largest = deficit
+        _deficits[key] = largest
+    return _deficits[key]
+
+
+def rank_sum_counts(n, m):
+    # type: (int, int) -> List[int]
+    """Return in how many orders of n and m values exactly u of the n * m pairs stand one way, for u = 0, 1, …, n * m.
+
+    The exact null distribution of the Mann-Whitney U: coefficients of the Gaussian binomial.
+
+    >>> rank_sum_counts(2, 2)
+    [1, 1, 2, 1, 1]
+    """
+    counts = [1] + [0] * (n * m)
+    for i in range(1, m + 1):
+        for u in range(n * m, n + i - 1, -1):
+            counts[u] -= counts[u - n - i]
+        for u in range(i, n * m + 1):
+            counts[u] += counts[u - i]
+    return counts
+
+
+class PerformanceGate(object):
+    """One thing that a run must meet: a condition that must be true, or a RegressionRule.
+
+    `name` is what reports call it, the same from run to run. `on_inconclusive` is 'warn', 'pass' or 'fail'; None: as the
+    CICDIntegration that it belongs to says.
+    """
+    __slots__ = ('name', 'condition', 'regression', 'on_inconclusive')
+
+    def __init__(self, condition=None, regression=None, name=None, on_inconclusive=None):
+        # type: (Optional[Condition], Optional[RegressionRule], Optional[str], Optional[str]) -> None
+        self.condition = condition
+        self.regression = regression
+        self.name = name or str(condition or regression)
+        self.on_inconclusive = check_inconclusive(on_inconclusive) if on_inconclusive is not None else None
+
+    @property
+    def needs_history(self):
+        # type: () -> bool
+        """Whether good runs are looked at."""
+        return self.regression is not None or any(name.startswith('previous.') for name in self._names)
+
+    @property
+    def baselines(self):
+        # type: () -> List[str]
+        """The metrics whose baseline is looked at."""
+        return sorted(name.partition('.')[2] for name in self._names if name.startswith('baseline.'))
+
+    @property
+    def _names(self):
+        # type: () -> Iterable[str]
+        return self.condition.names if self.condition is not None else ()
+
+    def judge(self, values, history=None):
+        # type: (Dict[str, Any], Optional[Callable[[str, bool], Sequence[float]]]) -> Dict[str, Any]
+        """Judge a run and return a dict: name, condition, verdict, reason, metric, value, baseline, change_pct, runs, needed.
+
+        `values` are its metrics and whatever else the condition names; `history(metric, same_host)` returns the values of the
+        good runs before it, oldest first.
+        """
+        if self.regression is not None:
+            metric = self.regression.metric
+            past = history(metric, self.regression.same_host) if history is not None else []
+            answer = self.regression.judge(values.get(metric), past)
+            return dict(answer, name=self.name, condition=str(self.regression), metric=metric)
+        verdict, reason, needed = self._judge_condition(values)
+        condition = self.condition  # type: Any
+        only = list(condition.metrics)[0] if len(condition.metrics) == 1 else None
+        return {'name': self.name, 'condition': condition.text, 'verdict': verdict, 'reason': reason, 'metric': only,
+                'value': values.get(only) if only else None, 'baseline': values.get('baseline.%s' % only) if only else None,
+                'change_pct': None, 'runs': None, 'needed': needed}
+
+    def _judge_condition(self, values):
+        # type: (Dict[str, Any]) -> Tuple[str, str, Optional[int]]
+        """Return (verdict, reason, good runs that would be enough): what is unknown of the run itself is an error, what is
+        unknown of those before it is not yet known."""
+        condition = self.condition  # type: Any
+        outcome, explained = condition.evaluate(values), condition.explain(values)
+        if outcome is not None:
+            return ('pass' if outcome else 'fail'), explained, None
+        missing = [name for name in sorted(condition.names) if values.get(name) is None]
+        own = [name for name in missing if not name.startswith(('baseline.', 'previous.'))]
+        if own or not missing:
+            return 'error', 'cannot be judged: %s' % ('the run has no %s' % ', '.join(own) if own else explained), None
+        return 'inconclusive', 'nothing to compare with yet: %s' % explained, 5 if missing[0].startswith('baseline.') else 1
+
+
+def check_inconclusive(word):
+    # type: (str) -> str
+    """Return what an inconclusive gate shall do; raises UsageError when there is no such thing."""
+    if word not in _INCONCLUSIVE:
+        raise UsageError('on_inconclusive %r: not valid%s valid: %s' % (
+            word, suggest(str(word), _INCONCLUSIVE) or ';', ', '.join(_INCONCLUSIVE)))
+    return word
+
+
+class CICDIntegration(object):
+    """The gates of a run, the baseline that they compare with, and the reports of both.
+
+        ci = CICDIntegration()
+        ci.add_performance_gate('memory_max_mb', max_value='2GiB')
+        ci.add_performance_gate(condition='execution_time_seconds < 1.1 * baseline.execution_time_seconds')
+        passed, results = ci.check_gates(result['metrics'])
+
+    A ScriptRunner judges its runs by its attribute `cicd_integration`. `on_inconclusive` says what a gate does that cannot tell
+    yet: 'warn' and 'pass' let the run pass, 'fail' does not. An *error* never passes. `extra_names` are custom metrics.
+    """
+
+    def __init__(self, on_inconclusive='warn', extra_names=()):
+        # type: (str, Iterable[str]) -> None
+        self.on_inconclusive = check_inconclusive(on_inconclusive)
+        self.gates = []  # type: List[PerformanceGate]
+        self.baseline = None  # type: Optional[Dict[str, Dict[str, Any]]]
+        self.extra_names = frozenset(extra_names)
+
+    def add_performance_gate(self, metric_name=None, max_value=None, min_value=None, condition=None, regression=None, name=None,
+                             on_inconclusive=None):
+        # type: (Optional[str], Any, Any, Optional[str], Any, Optional[str], Optional[str]) -> PerformanceGate
+        """Add a gate and return it: bounds of a metric (numbers, or texts with a unit), a condition, or a RegressionRule (or a
+        dict of its arguments). Raises UsageError for a metric that does not exist and for anything that cannot be judged.
+        """
+        given = [word for word, value in (('metric_name', metric_name), ('condition', condition), ('regression', regression))
+                 if value is not None]
+        if len(given) != 1:
+            raise UsageError('%s: a gate is one of metric_name with bounds, condition, regression' % (
+                ' and '.join(given) or 'an empty gate'))
+        if regression is not None:
+            rule = RegressionRule(**regression) if isinstance(regression, dict) else regression
+            gate = PerformanceGate(None, rule, name, on_inconclusive)
+        else:
+            text = _bounds_text(metric_name, max_value, min_value) if metric_name is not None else condition
+            gate = PerformanceGate(parse_condition(text, self.extra_names), None, name, on_inconclusive)  # type: ignore[arg-type]
+        self.gates.append(gate)
+        return gate
+
+    def check_gates(self, metrics, history=None, history_problem=None):
+        # type: (Dict[str, Any], Optional[Callable[[str, bool], Sequence[float]]], Optional[str]) -> Tuple[bool, List[Dict[str, Any]]]
+        """Judge a run by all gates and return (passed, results), a dict for each gate in the order in which they were added.
+
+        `metrics` are those of the result, and whatever else the conditions name; a baseline that was loaded is added to them.
+        `history(metric, same_host)` returns values of good runs, oldest first, for regression gates; `history_problem` says why
+        it could not be read, which makes an error of what depends on it. Nothing that could not be judged passes.
+        """
+        values = dict(metrics)
+        for metric, entry in (self.baseline or {}).items():
+            values['baseline.' + metric] = entry['value']
+        results = []
+        for gate in self.gates:
+            result = gate.judge(values, history)
+            if result['verdict'] == 'inconclusive' and history_problem is not None:
+                result.update(verdict='error', reason='cannot be judged: %s' % history_problem)
+            ignored = (gate.on_inconclusive or self.on_inconclusive) != 'fail'
+            result['passed'] = result['verdict'] == 'pass' or (result['verdict'] == 'inconclusive' and ignored)
+            results.append(result)
+        if self.baseline:
+            results += self.compare_with_baseline(metrics)
+        return all(result['passed'] for result in results), results
+
+    @property
+    def is_empty(self):
+        # type: () -> bool
+        """Whether there is nothing to judge."""
+        return not self.gates and not any(entry['tolerance'] is not None for entry in (self.baseline or {}).values())
+
+    def load_baseline(self, path):
+        # type: (str) -> Dict[str, Dict[str, Any]]
+        """Read a baseline file and return {metric: {'value', 'tolerance'}}; conditions find its values as baseline.METRIC, and a
+        metric with a tolerance is a gate of its own. Raises UsageError for a file that cannot be read or believed.
+        """
+        self.baseline = read_baseline(path, self.extra_names)
+        return self.baseline
+
+    def save_baseline(self, path, metrics):
+        # type: (str, Dict[str, Any]) -> None
+        """Write the metrics of a run to a file that can be committed: sorted, one metric a line, in one step. Tolerances of
+        an existing file are kept. Raises OSError, and UsageError when what is there is no baseline.
+        """
+        kept = read_baseline(path, self.extra_names) if os.path.exists(path) else None
+        write_atomically(path, baseline_text(metrics, kept, self.extra_names).encode('utf-8'))
+
+    def compare_with_baseline(self, metrics):
+        # type: (Dict[str, Any]) -> List[Dict[str, Any]]
+        """Judge each metric of the baseline that has a tolerance, and return results as `check_gates` does."""
+        return [_judge_against(metric, metrics.get(metric), entry['value'], entry['tolerance'])
+                for metric, entry in sorted((self.baseline or {}).items()) if entry['tolerance'] is not None]
+
+    def generate_junit_xml(self, result, path=None, redact_patterns=()):
+        # type: (Dict[str, Any], Optional[str], Sequence[Any]) -> str
+        """Return JUnit XML of a result with its gate_results, and write it to `path` when that is given."""
+        return _written(junit_xml(result, redact_patterns), path)
+
+    def generate_tap_output(self, result, path=None, redact_patterns=()):
+        # type: (Dict[str, Any], Optional[str], Sequence[Any]) -> str
+        """Return TAP 13 of a result with its gate_results, and write it to `path` when that is given."""
+        return _written(tap_text(result, redact_patterns), path)
+
+
+def _written(text, path):
+    # type: (str, Optional[str]) -> str
+    if path is not None:
+        write_atomically(path, text.encode('utf-8'))
+    return text
+
+
+def _bounds_text(metric, most, least):
+    # type: (str, Any, Any) -> str
+    """Write the bounds of a metric as a condition."""
+    parts = []
+    for sign, name, bound in (('<=', 'max_value', most), ('>=', 'min_value', least)):
+        if bound is None:
+            continue
+        words = repr(bound) if _is_number(bound) else bound
+        if not isinstance(words, str) or not words.strip().lstrip('-')[:1].isdigit() or ' ' in words.strip():
+            raise UsageError('gate %s: %s=%r: not a number; write for example 90 or 512MiB' % (metric, name, bound))
+        parts.append('%s %s %s' % (metric, sign, words))
+    if not parts:
+        raise UsageError('gate %s: give max_value or min_value' % metric)
+    return ' AND '.join(parts)
+
+
+# -- baselines in a file ---------------------------------------------------------------------------------
+
+_BASELINE_FORMAT = 'python-script-runner baseline 1'
+#: What a baseline that is written judges by itself; the other values are there for conditions to name.
+_TOLERANCES = {'execution_time_seconds': '25%', 'memory_max_mb': '10%'}
+
+
+def baseline_text(metrics, kept=None, extra_names=()):
+    # type: (Dict[str, Any], Optional[Dict[str, Dict[str, Any]]], Iterable[str]) -> str
+    """Return a baseline file: JSON, metrics in order of their names, one a line so that a change shows as one.
+
+    `kept` is a baseline whose tolerances stay.
+
+    >>> print(baseline_text({'memory_max_mb': 20.5, 'exit_code': 0}).replace(_BASELINE_FORMAT, '…'))
+    {
+      "format": "…",
+      "metrics": {
+        "memory_max_mb": {"value": 20.5, "tolerance": "10%"}
+      }
+    }
+    <BLANKLINE>
+    """
+    import json
+    lines = []
+    for metric in sorted(metrics):
+        value = metrics[metric]
+        if not _is_number(value) or not (metric in extra_names or _tells_of_the_script(metric)):
+            continue
+        entry = (kept or {}).get(metric)
+        if entry is not None:
+            tolerance = None if entry['tolerance'] is None else '%.6g%%' % (100 * entry['tolerance'])
+        else:
+            tolerance = None if kept else _TOLERANCES.get(metric)
+        lines.append('    %s: {"value": %s, "tolerance": %s}' % (
+            json.dumps(metric), json.dumps(float('%.6g' % value) if isinstance(value, float) else value), json.dumps(tolerance)))
+    return '{\n  "format": %s,\n  "metrics": {\n%s\n  }\n}\n' % (json.dumps(_BASELINE_FORMAT), ',\n'.join(lines))
+
+
+def _tells_of_the_script(metric):
+    # type: (str) -> bool
+    """Tell whether a metric has a better and a worse, and is the script's rather than that of our watching."""
+    return metric in METRICS and METRICS[metric].better is not None and METRICS[metric].unit != 'bool' \
+        and metric != 'attempt_number' and not metric.startswith('monitor_')
+
+
+def read_baseline(path, extra_names=()):
+    # type: (str, Iterable[str]) -> Dict[str, Dict[str, Any]]
+    """Read a baseline file and return {metric: {'value', 'tolerance'}}; a tolerance is a share, None: not judged by itself.
+
+    Raises UsageError for anything that could make a gate pass that should not.
+    """
+    import json
+    try:
+        with open(path, 'rb') as file:
+            text = file.read(_BASELINE_BYTES).decode('utf-8')
+    except OSError as error:
+        raise UsageError('%s: baseline cannot be read: %s; --save-baseline writes one' % (path, error.strerror))
+    except UnicodeDecodeError:
+        raise UsageError('%s: no baseline: not UTF-8' % path)
+    try:
+        data = json.loads(text, object_pairs_hook=_pairs_once)
+    except (ValueError, RecursionError) as error:
+        raise UsageError('%s: no baseline: %s' % (path, error))
+    if not isinstance(data, dict) or data.get('format') != _BASELINE_FORMAT:
+        raise UsageError('%s: no baseline: its "format" is not %r; --save-baseline writes one' % (path, _BASELINE_FORMAT))
+    unknown = sorted(set(data) - {'format', 'metrics'})
+    if unknown:
+        raise UsageError('%s: %r is not a key of a baseline; valid: format, metrics' % (path, unknown[0]))
+    metrics = data.get('metrics')
+    if not isinstance(metrics, dict) or not metrics:
+        raise UsageError('%s: holds no metrics' % path)
+    return {metric: _read_baseline_entry(path, metric, entry, extra_names) for metric, entry in metrics.items()}
+
+
+_BASELINE_BYTES = 1048576
+
+
+def _pairs_once(pairs):
+    # type: (List[Tuple[str, Any]]) -> Dict[str, Any]
+    """Refuse what JSON allows and nobody means: a key that stands twice."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError('%r stands twice' % next(name for name in names if names.count(name) > 1))
+    return found
+
+
+def _read_baseline_entry(path, metric, entry, extra_names):
+    # type: (str, str, Any, Iterable[str]) -> Dict[str, Any]
+    if metric not in METRICS and metric not in extra_names:
+        raise UsageError('%s: no metric %r%s (python -m runner metrics lists them)' % (path, metric, suggest(metric, METRICS)))
+    if not isinstance(entry, dict) or set(entry) - {'value', 'tolerance'} or 'value' not in entry:
+        raise UsageError('%s: %s: must be {"value": number, "tolerance": "10%%" or null}' % (path, metric))
+    value, tolerance = entry['value'], entry.get('tolerance')
+    if not _is_number(value):
+        raise UsageError('%s: %s: %r is not a number' % (path, metric, value))
+    if tolerance is not None:
+        try:
+            tolerance = parse_share(tolerance)
+        except UsageError as error:
+            raise UsageError('%s: %s: tolerance %s' % (path, metric, error))
+        if metric in METRICS and METRICS[metric].better is None:
+            raise UsageError('%s: %s: has no direction in which it gets worse; its tolerance must be null' % (path, metric))
+    return {'value': value, 'tolerance': tolerance}
+
+
+def _judge_against(metric, value, baseline, tolerance):
+    # type: (str, Any, float, float) -> Dict[str, Any]
+    """Judge a metric against its value in the baseline."""
+    higher = metric in METRICS and METRICS[metric].better == 'higher'
+    limit = baseline - tolerance * abs(baseline) if higher else baseline + tolerance * abs(baseline)
+    known = _is_number(value)
+    verdict = 'error' if not known else 'pass' if (value >= limit if higher else value <= limit) else 'fail'
+    reason = 'cannot be judged: the run has no %s' % metric
+    if known:
+        reason = '%s, %s allowed' % (_against(float(baseline), float(value)), _plain_number(limit))
+    return {'name': 'baseline of %s' % metric, 'condition': '%s %s %s' % (metric, '>=' if higher else '<=', _plain_number(limit)),
+            'verdict': verdict, 'passed': verdict == 'pass', 'reason': reason, 'metric': metric, 'value': value,
+            'baseline': baseline, 'change_pct': _change(baseline, float(value), 1.0) if known else None, 'runs': None,
+            'needed': None}
+
+
+def aggregate_metrics(runs):
+    # type: (Sequence[Dict[str, Any]]) -> Dict[str, Any]
+    """Return the metrics of repeated runs as those of one: the least for memory (noise only adds to it), the median for
+    other numbers; what is no number, or unknown in one of them, is that of the last run.
+
+    >>> aggregate_metrics([{'memory_max_mb': 9.0, 'user_time': 1.0}, {'memory_max_mb': 8.0, 'user_time': 3.0}])
+    {'memory_max_mb': 8.0, 'user_time': 2.0}
+    """
+    together = dict(runs[-1])
+    for name in together:
+        values = [run.get(name) for run in runs]
+        if len(runs) < 2 or not all(_is_number(v) for v in values) or name == 'exit_code':
+            continue
+        numbers = [float(v) for v in values if v is not None]
+        together[name] = min(numbers) if name.startswith('memory_') else _median(numbers)
+    return together
+
+
+# -- A/B -------------------------------------------------------------------------------------------------
+
+_AB_METRICS = ('execution_time_seconds', 'user_time', 'system_time', 'memory_max_mb')
+_AB_LEAST = 4                          # runs of each: with fewer, every order happens by chance too often for 95 %
+
+
+def compare_samples(before, after, level=0.95):
+    # type: (Sequence[float], Sequence[float], float) -> Dict[str, Any]
+    """Compare two samples by ranks: how many times as large is the second?
+
+    Returns a dict: `before`, `after` (medians), `ratio` (Hodges-Lehmann: the median of all quotients of one of each), `low` and
+    `high` (its confidence interval, exact by the rank-sum distribution: Moses 1965), `verdict`: 'more', 'less' or 'same' (the
+    interval holds 1), 'inconclusive' with fewer than four values of each or values that are not positive, then without one.
+
+    >>> compare_samples([10.0, 10.1, 9.9, 10.2], [20.0, 20.3, 19.9, 20.2])['verdict']
+    'more'
+    """
+    answer = dict.fromkeys(('before', 'after', 'ratio', 'low', 'high'))  # type: Dict[str, Any]
+    answer.update((name, _median(values)) for name, values in (('before', before), ('after', after)) if values)
+    answer['verdict'] = 'inconclusive'
+    if len(before) < 1 or len(after) < 1 or min(before) <= 0 or min(after) <= 0:
+        if before and after and max(before) == min(before) == max(after) == min(after) == 0:
+            answer.update(ratio=1.0, low=1.0, high=1.0, verdict='same')
+        return answer
+    quotients = sorted(new / float(old) for new in after for old in before)
+    answer['ratio'] = _median(quotients)
+    outside = _largest_deficit(len(before), len(after), (1.0 - level) / 2.0)
+    if min(len(before), len(after)) < _AB_LEAST or outside < 0:
+        return answer
+    low, high = quotients[outside], quotients[len(quotients) - 1 - outside]
+    answer.update(low=low, high=high, verdict='more' if low > 1 else 'less' if high < 1 else 'same')
+    return answer
+
+
+def ab_sentence(entry, runs):
+    # type: (Dict[str, Any], int) -> str
+    """Say what `compare_samples` found, of B against A.
+
+    >>> ab_sentence({'verdict': 'more', 'ratio': 2.0, 'low': 1.9, 'high': 2.1}, 10)
+    '100.0 % more (90.0 to 110.0 %)'
+    """
+    if entry['verdict'] == 'inconclusive':
+        return 'unknown' if entry['before'] is None or entry['after'] is None else \
+            'cannot tell: at least %d runs of each' % _AB_LEAST if runs < _AB_LEAST else 'cannot tell: too small to measure'
+    if entry['verdict'] == 'same':
+        return 'no difference found'
+    low, high = sorted(abs(100.0 * (entry[name] - 1.0)) for name in ('low', 'high'))
+    return '%.1f %% %s (%.1f to %.1f %%)' % (abs(100.0 * (entry['ratio'] - 1.0)), entry['verdict'], low, high)
+
+
+def ab_order(runs):
+    # type: (int) -> List[Tuple[str, str]]
+    """Return the order of the rounds of an A/B comparison: each has both, and each goes first equally often.
+
+    >>> ab_order(3)
+    [('a', 'b'), ('b', 'a'), ('a', 'b')]
+    """
+    return [('a', 'b') if number % 2 == 0 else ('b', 'a') for number in range(runs)]
+
+
+# -- reports ---------------------------------------------------------------------------------------------
+
+_REPORT_TAIL = 65536                   # characters of output in a report
+_ANNOTATIONS = 10                      # of one level and step that GitHub shows
+_SUMMARY_METRICS = ('execution_time_seconds', 'user_time', 'system_time', 'memory_max_mb', 'cpu_max', 'num_processes')
+_SUMMARY_BYTES = 1000000               # of a step's summary; GitHub refuses more than 1 MiB
+
+
+def clean_text(text):
+    # type: (str) -> str
+    """Remove what XML, YAML and a reader cannot take: escape sequences, control characters, surrogates.
+
+    >>> clean_text('a\\x1b[31mb\\x00\\r\\nc\\td')
+    'ab\\nc\\td'
+    """
+    text = strip_escapes(text).replace('\r\n', '\n').replace('\r', '\n')
+    return ''.join(c for c in text if c in '\n\t' or (' ' <= c < '\x7f') or '\xa0' <= c < '\ud800' or '\ue000' <= c < '\ufffe'
+                   or c > '\uffff' and ord(c) & 0xFFFE != 0xFFFE)
+
+
+def _one_line(text):
+    # type: (str) -> str
+    return ' '.join(clean_text(text).split())
+
+
+def report_name(result):
+    # type: (Dict[str, Any]) -> str
+    """Return what reports call the script, the same in every checkout: its path from here when it lies below, else its name."""
+    path = result.get('script_path') or 'script'
+    if os.path.isabs(path):
+        below = os.path.relpath(path) if path.startswith(os.getcwd() + os.sep) else os.path.basename(path)
+        path = below.replace(os.sep, '/')
+    return _one_line(path) or 'script'
+
+
+def _report_tail(result, patterns):
+    # type: (Dict[str, Any], Sequence[Any]) -> Dict[str, str]
+    """Return the end of each stream as a report may show it."""
+    return {name: clean_text(redact((result.get(name) or '')[-_REPORT_TAIL:], patterns)) for name in ('stdout', 'stderr')}
+
+
+def _run_reason(result, patterns):
+    # type: (Dict[str, Any], Sequence[Any]) -> str
+    """Say in a line how a run ended that did not succeed."""
+    parts = [str(result.get('status')), str(result.get('cause'))] + [str(result[name]) for name in ('evidence', 'error_summary')
+                                                                      if result.get(name)]
+    code = result.get('returncode')
+    return _one_line(redact(': '.join(_unique_texts(parts)), patterns) + ('' if code is None else ' (exit status %d)' % code))
+
+
+def _unique_texts(texts):
+    # type: (Sequence[str]) -> List[str]
+    kept = []  # type: List[str]
+    for text in texts:
+        if text not in kept:
+            kept.append(text)
+    return kept
+
+
+def _seconds(result):
+    # type: (Dict[str, Any]) -> str
+    return '%.3f' % (result.get('metrics', {}).get('execution_time_seconds') or 0.0)
+
+
+def junit_xml(result, redact_patterns=()):
+    # type: (Dict[str, Any], Sequence[Any]) -> str
+    """Return a result as JUnit XML: a test case for the run, one for each gate.
+
+    A run that did not succeed and a gate that could not be judged are errors, a gate that failed is a failure, an inconclusive
+    one is skipped (a failure where it does not pass). Names are the same from run to run. No character that XML 1.0 forbids.
+    """
+    from xml.sax.saxutils import escape, quoteattr
+    name, gates = report_name(result), result.get('gate_results') or []
+    tail = _report_tail(result, redact_patterns)
+    cases = ['']
+    if not result.get('success'):
+        reason = _run_reason(result, redact_patterns)
+        cases = ['      <error type=%s message=%s>%s</error>\n' % (
+            quoteattr(str(result.get('cause'))), quoteattr(reason), escape(reason))]
+    cases[0] += ''.join('      <system-%s>%s</system-%s>\n' % (short, escape(tail[stream]), short)
+                        for short, stream in (('out', 'stdout'), ('err', 'stderr')) if tail[stream])
+    for gate in gates:
+        cases.append(_junit_gate(gate, redact_patterns))
+    names = ['run'] + _distinct([_one_line(gate['name']) for gate in gates])
+    counts = {tag: sum('<%s ' % tag in case for case in cases) for tag in ('error', 'failure', 'skipped')}
+    metrics = result.get('metrics') or {}
+    lines = ['<?xml version="1.0" encoding="UTF-8"?>\n',
+             '<testsuites tests="%d" failures="%d" errors="%d" time="%s">\n' % (
+                 len(cases), counts['failure'], counts['error'], _seconds(result)),
+             '  <testsuite name=%s tests="%d" failures="%d" errors="%d" skipped="%d" time="%s"%s>\n' % (
+                 quoteattr(name), len(cases), counts['failure'], counts['error'], counts['skipped'], _seconds(result),
+                 ' timestamp="%s"' % metrics['start_time'][:19] if metrics.get('start_time') else ''),
+             '    <properties>\n']
+    lines += ['      <property name="%s" value=%s/>\n' % (metric, quoteattr(_one_line(str(metrics[metric]))))
+              for metric in METRICS if metrics.get(metric) is not None]
+    lines.append('    </properties>\n')
+    for number, (case, called) in enumerate(zip(cases, names)):
+        lines.append('    <testcase classname=%s name=%s time="%s">\n%s    </testcase>\n' % (
+            quoteattr(name), quoteattr(called), _seconds(result) if number == 0 else '0.000', case))
+    return ''.join(lines) + '  </testsuite>\n</testsuites>\n'
+
+
+def _junit_gate(gate, patterns):
+    # type: (Dict[str, Any], Sequence[Any]) -> str
+    from xml.sax.saxutils import escape, quoteattr
+    if gate['verdict'] == 'pass':
+        return ''
+    tag = 'error' if gate['verdict'] == 'error' else 'skipped' if gate['passed'] else 'failure'
+    reason = _one_line(redact('%s: %s' % (gate['condition'], gate['reason']), patterns))
+    return '      <%s type=%s message=%s>%s</%s>\n' % (tag, quoteattr(gate['verdict']), quoteattr(reason), escape(reason), tag)
+
+
+def _distinct(names):
+    # type: (Sequence[str]) -> List[str]
+    """Number names that occur again, so that none hides another.
+
+    >>> _distinct(['a', 'b', 'a'])
+    ['a', 'b', 'a (2)']
+    """
+    seen, found = {}, []  # type: Dict[str, int], List[str]
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        found.append(name if seen[name] == 1 else '%s (%d)' % (name, seen[name]))
+    return found
+
+
+def tap_text(result, redact_patterns=()):
+    # type: (Dict[str, Any], Sequence[Any]) -> str
+    """Return a result as TAP 13: a test point for the run, one for each gate, with YAML diagnostics.
+
+    An inconclusive gate is skipped, where it passes.
+    """
+    gates = result.get('gate_results') or []
+    lines = ['TAP version 13', '1..%d' % (len(gates) + 1)]
+    lines += _tap_point(1, bool(result.get('success')), 'run %s' % report_name(result), '')
+    lines += _tap_diagnostics([(key, result.get(key)) for key in ('status', 'cause', 'returncode', 'evidence', 'error_summary')],
+                              redact_patterns)
+    for number, gate in enumerate(gates, 2):
+        skip = ' # SKIP inconclusive' if gate['verdict'] == 'inconclusive' and gate['passed'] else ''
+        lines += _tap_point(number, gate['passed'], gate['name'], skip)
+        lines += _tap_diagnostics([(key, gate[key]) for key in (
+            'verdict', 'condition', 'reason', 'value', 'baseline', 'change_pct', 'needed')], redact_patterns)
+    return '\n'.join(lines) + '\n'
+
+
+def _tap_point(number, passed, name, directive):
+    # type: (int, bool, str, str) -> List[str]
+    """Return the line of a test point; a # in a name would begin a directive, and a number a test number."""
+    words = _one_line(name).replace('\\', '\\\\').replace('#', '\\#')
+    return ['%s %d - %s%s' % ('ok' if passed else 'not ok', number, words, directive)]
+
+
+def _tap_diagnostics(pairs, patterns):
+    # type: (Sequence[Tuple[str, Any]], Sequence[Any]) -> List[str]
+    """Return a YAML block; JSON is YAML, once characters that YAML forbids are gone."""
+    import json
+    lines = ['  ---']
+    for key, value in pairs:
+        if value is not None:
+            value = _one_line(redact(value, patterns)) if isinstance(value, str) else value
+            lines.append('  %s: %s' % (key, json.dumps(value, ensure_ascii=False)))
+    return lines + ['  ...']
+
+
+def markdown_summary(result, redact_patterns=()):
+    # type: (Dict[str, Any], Sequence[Any]) -> str
+    """Return a result as Markdown: how it ended, the gates, the metrics that matter, the end of the output where it failed."""
+    gates, metrics = result.get('gate_results') or [], result.get('metrics') or {}
+    ended = 'succeeded' if result.get('success') else _run_reason(result, redact_patterns)
+    lines = ['### %s: %s' % (_markdown(report_name(result)), _markdown(ended)), '']
+    if gates:
+        lines += ['| gate | verdict | why |', '| --- | --- | --- |']
+        lines += ['| %s | %s | %s |' % (_markdown(redact(gate['name'], redact_patterns)), _shown_verdict(gate),
+                                        _markdown(redact(gate['reason'], redact_patterns))) for gate in gates] + ['']
+    shown = [metric for metric in _SUMMARY_METRICS if metrics.get(metric) is not None]
+    if shown:
+        lines += ['| metric | value |', '| --- | ---: |']
+        lines += ['| %s | %s |' % (metric, _with_unit(metric, metrics[metric])) for metric in shown] + ['']
+    tail = _report_tail(result, redact_patterns)
+    text = (tail['stderr'] or tail['stdout'])[-4000:]
+    if not result.get('success') and text:
+        fence = '`' * max(3, _longest_run(text, '`') + 1)
+        lines += ['<details><summary>end of the output</summary>', '', fence + 'text', text.rstrip('\n'), fence, '', '</details>',
+                  '']
+    return '\n'.join(lines)
+
+
+def _shown_verdict(gate):
+    # type: (Dict[str, Any]) -> str
+    return '**%s**' % gate['verdict'] if not gate['passed'] else gate['verdict']
+
+
+def _with_unit(metric, value):
+    # type: (str, Any) -> str
+    return ('%s %s' % (_plain_number(float(value)), METRICS[metric].unit.replace('count', ''))).strip()
+
+
+def _longest_run(text, char):
+    # type: (str, str) -> int
+    """Return the length of the longest run of a character.
+
+    >>> _longest_run('a``b`', '`')
+    2
+    """
+    longest = length = 0
+    for c in text:
+        length = length + 1 if c == char else 0
+        longest = max(longest, length)
+    return longest
+
+
+def _markdown(text):
+    # type: (str) -> str
+    """Write a text so that Markdown shows it as it is."""
+    escaped = ''.join('\\' + c if c in '\\`*_{}[]<>#|!~' else '&amp;' if c == '&' else c for c in _one_line(text))
+    return escaped.replace('@', '@\u200b')                  # a mention would send mail
+
+
+def github_annotations(result, redact_patterns=()):
+    # type: (Dict[str, Any], Sequence[Any]) -> List[str]
+    """Return workflow commands that GitHub shows beside a job: errors for what failed, warnings for what cannot tell yet.
+
+    At most ten of a level, which is what GitHub shows of a step; the tenth says how many more there are.
+    """
+    found = {'error': [], 'warning': []}  # type: Dict[str, List[Tuple[str, str]]]
+    name = report_name(result)
+    if not result.get('success'):
+        found['error'].append((name, _run_reason(result, redact_patterns)))
+    for gate in result.get('gate_results') or []:
+        if gate['verdict'] != 'pass':
+            found['warning' if gate['passed'] else 'error'].append((
+                '%s: gate %s' % (name, gate['name']), '%s: %s' % (gate['verdict'], gate['reason'])))
+    lines = []
+    for level, entries in found.items():
+        if len(entries) > _ANNOTATIONS:
+            more = len(entries) - _ANNOTATIONS + 1
+            entries = entries[:_ANNOTATIONS - 1] + [(name, 'and %d more' % more)]
+        for title, text in entries:
+            lines.append('::%s title=%s::%s' % (level, _github_escape(redact(title, redact_patterns), True),
+                                                _github_escape(redact(text, redact_patterns), False)))
+    return lines
+
+
+def _github_escape(text, is_property):
+    # type: (str, bool) -> str
+    """Escape a text for a workflow command.
+
+    >>> _github_escape('50 %: a, b', True)
+    '50 %25%3A a%2C b'
+    """
+    text = _one_line(text).replace('%', '%25')
+    return text.replace(':', '%3A').replace(',', '%2C') if is_property else text
+
+
+def bencher_json(result):
+    # type: (Dict[str, Any]) -> str
+    """Return the metrics of a run in Bencher Metric Format; with repeats their range too. Of a run that failed: nothing."""
+    import json
+    measures = {}
+    for metric, value, low, high in _benchmark_values(result):
+        measures[metric] = {'value': value}
+        if low != high:
+            measures[metric].update(lower_value=low, upper_value=high)
+    return json.dumps({report_name(result): measures} if measures else {}, ensure_ascii=False, indent=2, sort_keys=True) + '\n'
+
+
+def benchmark_json(result):
+    # type: (Dict[str, Any]) -> str
+    """Return the metrics of a run for github-action-benchmark's `customSmallerIsBetter`. Of a run that failed: nothing."""
+    import json
+    entries = []
+    for metric, value, low, high in _benchmark_values(result):
+        entry = {'name': '%s: %s' % (report_name(result), metric), 'unit': METRICS[metric].unit or 'count', 'value': value}
+        if low != high:
+            entry['range'] = '%s to %s' % (_plain_number(low), _plain_number(high))
+        entries.append(entry)
+    return json.dumps(entries, ensure_ascii=False, indent=2, sort_keys=True) + '\n'
+
+
+def _benchmark_values(result):
+    # type: (Dict[str, Any]) -> List[Tuple[str, float, float, float]]
+    """Return (metric, value, least, most) of the numbers of a run that are better when lower."""
+    if not result.get('success'):
+        return []
+    runs = [repeat['metrics'] for repeat in result.get('repeats') or []] or [result['metrics']]
+    together, found = aggregate_metrics(runs), []
+    for metric in METRICS.values():
+        values = [run.get(metric.name) for run in runs]
+        if metric.better == 'lower' and _tells_of_the_script(metric.name) and None not in values:
+            found.append((metric.name, together[metric.name], min(values), max(values)))
+    return found
+
+
+def overall_verdict(gates):
+    # type: (Sequence[Dict[str, Any]]) -> str
+    """Return the gravest of the verdicts: fail, error, inconclusive, pass.
+
+    >>> overall_verdict([{'verdict': 'pass'}, {'verdict': 'inconclusive'}])
+    'inconclusive'
+    """
+    verdicts = [gate['verdict'] for gate in gates]
+    return next((verdict for verdict in ('fail', 'error', 'inconclusive') if verdict in verdicts), 'pass')
+
+
+#: The reports of a run by the option that names their file.
+REPORTS = {'junit_output': junit_xml, 'tap_output': tap_text, 'summary_output': markdown_summary,
+           'bencher_output': lambda result, patterns=(): bencher_json(result),
+           'benchmark_output': lambda result, patterns=(): benchmark_json(result)}  # type: Dict[str, Callable[..., str]]
+
+
+# ======================================================================================================
+# 12. Settings
+# ======================================================================================================
+
+_SETTINGS_BYTES = 1048576              # more than any settings file; /dev/zero as a settings file must not hang us
+
+_CHANNELS = ('email', 'slack', 'webhook', 'stdout', 'log', 'command', 'apprise')
+_SEVERITIES = ('INFO', 'WARNING', 'ERROR', 'CRITICAL')
+
+
+class Setting(object):
+    """One key of the settings file: its form (what may stand there), its meaning, and what holds when it is not given.
+
+    `default` and `example` are written as in the file. `option` names the option of a run that the value stands in for,
+    `convert` turns it into that option's value. A `secret` value is never shown; `shown` is False for what the example
+    mentions without switching it on.
+    """
+    __slots__ = ('name', 'form', 'meaning', 'default', 'example', 'option', 'convert', 'required', 'secret', 'shown')
+
+    def __init__(self, name, form, meaning, default=None, example=None, option=None, convert=None, required=False,
+                 secret=False, shown=True):
+        # type: (str, Any, str, Optional[str], Any, Optional[str], Optional[Callable[[Any], Any]], bool, bool, bool) -> None
+        self.name = name
+        self.form = form
+        self.meaning = meaning
+        self.default = default
+        self.example = example
+        self.option = option
+        self.convert = convert
+        self.required = required
+        self.secret = secret
+        self.shown = shown
+
+
+class _Form(object):
+    """What may stand at a key. `read` returns the value or tells the reader what is wrong; `schema` is JSON Schema of it."""
+    what = ''
+
+    def read(self, node, reader, where):
+        # type: (Any, _SettingsReader, _Where) -> Any
+        """Return the value of a YAML node, None after telling the reader of a problem."""
+        raise NotImplementedError
+
+    def schema(self):
+        # type: () -> Dict[str, Any]
+        """Return JSON Schema (draft 7) for what is valid here."""
+        raise NotImplementedError
+
+    def kind_of(self, node):
+        # type: (Any) -> str
+        """Say what stands there instead."""
+        if node.id != 'scalar':
+            return {'mapping': 'a mapping of keys', 'sequence': 'a list'}[node.id]
+        return 'the %s %s' % (_YAML_KINDS.get(node.tag, 'value'), node.value[:60]) if node.value else 'nothing'
+
+
+#: YAML 1.1's types of a plain scalar, in our words.
+_YAML_KINDS = {'tag:yaml.org,2002:str': 'text', 'tag:yaml.org,2002:int': 'number', 'tag:yaml.org,2002:float': 'number',
+               'tag:yaml.org,2002:bool': 'boolean', 'tag:yaml.org,2002:null': 'value', 'tag:yaml.org,2002:timestamp': 'date'}
+
+
+class _Scalar(_Form):
+    """A single value. `kinds` are the YAML types that may stand there; `convert` gets a text, number or boolean of such a
+    type and returns the value, or raises UsageError with a sentence about it.
+    """
+
+    def __init__(self, what, kinds, convert, schema):
+        # type: (str, Sequence[str], Callable[[Any], Any], Dict[str, Any]) -> None
+        self.what = what
+        self.kinds = kinds
+        self._convert = convert
+        self._schema = schema
+
+    def read(self, node, reader, where):
+        # type: (Any, _SettingsReader, _Where) -> Any
+        if node.id != 'scalar':
+            return reader.tell(node, where, '%s where %s is due' % (self.kind_of(node), self.what))
+        text = node.value
+        if '${' in text:
+            try:
+                text = reader.expand(text)
+            except UsageError as error:
+                return reader.tell(node, where, str(error))
+        try:
+            return self._convert(self._typed(text, node))
+        except UsageError as error:
+            sentence = str(error).strip()
+            if where.is_secret and text:
+                sentence = sentence.replace(repr(text), 'the value').replace(text, '…')
+            return reader.tell(node, where, redact(sentence))
+
+    def schema(self):
+        # type: () -> Dict[str, Any]
+        if self._schema.get('type') == 'string' and 'enum' not in self._schema:
+            return self._schema
+        return {'anyOf': [self._schema, {'type': 'string', 'pattern': r'\$\{'}]}
+
+    def _typed(self, text, node):
+        # type: (str, Any) -> Any
+        """Return the text, number or boolean that stands there, variables filled in. Raises UsageError."""
+        kind = _YAML_KINDS.get(node.tag)
+        if kind is None:
+            raise UsageError('tags such as %s are not read; write a plain value' % node.tag)
+        if '${' in node.value:
+            kind = 'text' if 'text' in self.kinds else self.kinds[0]
+        else:
+            _refuse_traps(node, kind, self.kinds == ('text',))
+        if kind == 'text' and self.kinds == ('number',) and node.style is None:
+            kind = 'number'                                 # YAML 1.1 takes 1e3 for a text
+        if kind == 'number' and 'text' in self.kinds and ('number' in self.kinds or text.lstrip('-').isdigit()):
+            return text
+        if kind not in self.kinds:
+            raise UsageError('%s is a %s where %s is due%s' % (
+                repr(text) if kind == 'text' else text, kind, self.what,
+                "; write '%s' in quotes" % text if self.kinds == ('text',) else ''))
+        return self._number(text) if kind == 'number' else self._boolean(text) if kind == 'boolean' else text
+
+    def _number(self, text):
+        # type: (str) -> Any
+        try:
+            value = float(text)
+        except ValueError:
+            raise UsageError('%r is not %s' % (text, self.what))
+        return int(text) if text.lstrip('+-').isdigit() else value
+
+    def _boolean(self, text):
+        # type: (str) -> bool
+        if text.lower() not in ('true', 'false'):
+            raise UsageError('%r is not true or false' % text)
+        return text.lower() == 'true'
+
+
+def _refuse_traps(node, kind, wants_text):
+    # type: (Any, str, bool) -> None
+    """Raise UsageError for a plain scalar that YAML 1.1 reads as something that few people mean."""
+    text = node.value
+    if node.style is not None:
+        return
+    quoted = "'%s' in quotes" % text
+    if kind == 'value':
+        raise UsageError('no value; give one, or leave the key out')
+    if kind == 'date':
+        raise UsageError('YAML reads %s as a date; write %s' % (text, quoted))
+    if kind == 'boolean' and text.lower() not in ('true', 'false'):
+        means = 'true' if text.lower() in ('yes', 'on') else 'false'
+        raise UsageError('YAML reads %s as the boolean %s; write %s' % (text, means, quoted if wants_text else means))
+    if kind != 'number':
+        return
+    import yaml
+    plain = text.lstrip('+-')
+    if plain.lower() in ('.inf', '.nan'):
+        raise UsageError('%s: not a number that anything can be compared with' % text)
+    if '_' in text or ':' in text or (len(plain) > 1 and plain[0] == '0' and plain[1] not in '.eE'):
+        is_int = node.tag.endswith('int')
+        try:
+            constructor = yaml.constructor.SafeConstructor()
+            value = constructor.construct_yaml_int(node) if is_int else constructor.construct_yaml_float(node)
+        except ValueError:                                # 09 begins like an octal number
+            raise UsageError('%s: not a number; write it without leading zeros' % text)
+        raise UsageError('YAML reads %s as the number %s; write %s, or %s if it is a text' % (text, value, value, quoted))
+
+
+class _Group(_Form):
+    """A mapping with fixed keys. `check` gets the values and raises UsageError when they do not go together."""
+    what = 'a mapping of keys'
+
+    def __init__(self, settings, check=None, schema=None):
+        # type: (Sequence[Setting], Optional[Callable[[Dict[str, Any]], Any]], Optional[Dict[str, Any]]) -> None
+        self.settings = settings
+        self._by_name = {setting.name: setting for setting in settings}
+        self._check = check
+        self._more_schema = schema or {}
+
+    def read(self, node, reader, where):
+        # type: (Any, _SettingsReader, _Where) -> Any
+        if node.id != 'mapping':
+            return reader.tell(node, where, '%s where keys are due; valid: %s' % (self.kind_of(node), ', '.join(self._by_name)))
+        values, sound = {}, True  # type: Dict[str, Any], bool
+        for key, child in reader.pairs(node, where):
+            setting = self._by_name.get(key.value)
+            if setting is None:
+                sound = False
+                reader.tell(key, None, '%r is not a setting of %s%s' % (key.value, where.owner, self._hint(key.value, reader)))
+                continue
+            before = len(reader.problems)
+            value = setting.form.read(child, reader, where.at(setting.name, setting.secret))
+            sound = sound and len(reader.problems) == before
+            if len(reader.problems) == before:
+                values[setting.name] = value
+                reader.lines[where.path + (setting.name,)] = key.start_mark.line + 1
+        missing = [setting.name for setting in self.settings if setting.required and setting.name not in values]
+        if sound and missing:
+            return reader.tell(node, where, '%r is missing' % missing[0])
+        if sound and self._check is not None:
+            try:
+                self._check(values)
+            except UsageError as error:
+                return reader.tell(node, where, redact(str(error)))
+        return values
+
+    def _hint(self, name, reader):
+        # type: (str, _SettingsReader) -> str
+        """Return where else the name is valid, or which one is near, and what is valid here."""
+        if name == '<<':
+            return ': merge keys are not read; write the keys out'
+        near = suggest(name, self._by_name)
+        homes = [] if near else reader.homes_of(name)
+        if homes:
+            return '; it belongs %s' % ' or '.join(homes)
+        return '%s valid: %s' % (near or ';', ', '.join(self._by_name))
+
+    def schema(self):
+        # type: () -> Dict[str, Any]
+        properties = {}
+        for setting in self.settings:
+            meaning = setting.meaning + ('' if setting.default is None else ' (default: %s)' % setting.default)
+            properties[setting.name] = dict(setting.form.schema(), description=meaning)
+        result = {'type': 'object', 'additionalProperties': False, 'properties': properties}  # type: Dict[str, Any]
+        required = [setting.name for setting in self.settings if setting.required]
+        if required:
+            result['required'] = required
+        result.update(self._more_schema)
+        return result
+
+
+class _Entries(_Form):
+    """A list of one form; `or_one` lets a single value stand for a list of one."""
+
+    def __init__(self, form, or_one=False):
+        # type: (_Form, bool) -> None
+        self.form = form
+        self.what = 'a list'
+        self._or_one = or_one
+
+    def read(self, node, reader, where):
+        # type: (Any, _SettingsReader, _Where) -> Any
+        if node.id == 'sequence':
+            return [self.form.read(child, reader, where.entry(number)) for number, child in enumerate(node.value, 1)]
+        if self._or_one and node.id == 'scalar':
+            value = self.form.read(node, reader, where)
+            return None if value is None else [value]
+        return reader.tell(node, where, "%s where a list is due; begin each entry with '- '" % self.kind_of(node))
+
+    def schema(self):
+        # type: () -> Dict[str, Any]
+        entries = {'type': 'array', 'items': self.form.schema()}
+        return {'anyOf': [self.form.schema(), entries]} if self._or_one else entries
+
+
+class _Names(_Form):
+    """A mapping of names that the user chooses to values of one form."""
+    what = 'a mapping of names to values'
+
+    def __init__(self, form, pattern):
+        # type: (_Form, str) -> None
+        self.form = form
+        self._pattern = pattern
+
+    def read(self, node, reader, where):
+        # type: (Any, _SettingsReader, _Where) -> Any
+        import re
+        if node.id != 'mapping':
+            return reader.tell(node, where, '%s where NAME: value is due' % self.kind_of(node))
+        values = {}
+        for key, child in reader.pairs(node, where):
+            if not re.match(self._pattern + r'\Z', key.value):
+                reader.tell(key, where, '%r: not a name that can stand here' % key.value)
+                continue
+            values[key.value] = self.form.read(child, reader, where.at(key.value, where.is_secret))
+        return values
+
+    def schema(self):
+        # type: () -> Dict[str, Any]
+        scalar = {'type': ['string', 'integer']} if self.form is _forms()['text'] else self.form.schema()
+        return {'type': 'object', 'patternProperties': {'^%s$' % self._pattern: scalar}, 'additionalProperties': False}
+
+
+class _Where(object):
+    """The place of a value in the file, in words: 'alerts, entry 2, condition'."""
+    __slots__ = ('path', 'is_secret')
+
+    def __init__(self, path=(), secret=False):
+        # type: (Tuple[Any, ...], bool) -> None
+        self.path = path
+        self.is_secret = secret
+
+    def at(self, name, secret):
+        # type: (str, bool) -> _Where
+        """Return the place of a key of this mapping."""
+        return _Where(self.path + (name,), secret)
+
+    def entry(self, number):
+        # type: (int) -> _Where
+        """Return the place of an entry of this list; they count from 1."""
+        return _Where(self.path + (number,), self.is_secret)
+
+    @property
+    def owner(self):
+        # type: () -> str
+        """The mapping that a key belongs to, as the user calls it."""
+        names = [part for part in self.path if not isinstance(part, int)]
+        return '.'.join(names) if names else 'this file'
+
+    def __str__(self):
+        # type: () -> str
+        words = ''
+        for part in self.path:
+            if isinstance(part, int):
+                words += ', entry %d' % part
+            else:
+                words += ('' if not words else '.' if words[-1].isalpha() else ', ') + part
+        return words
+
+
+class _SettingsReader(object):
+    """Reads one file against a form and collects what is wrong with it, so that all of it is told at once."""
+
+    def __init__(self, name, environment):
+        # type: (str, Mapping[str, str]) -> None
+        self.name = name
+        self.environment = environment
+        self.problems = []  # type: List[Tuple[int, str]]
+        self.lines = {}  # type: Dict[Tuple[Any, ...], int]
+
+    def tell(self, node, where, sentence):
+        # type: (Any, Optional[_Where], str) -> None
+        """Note a problem with a node."""
+        place = str(where) if where is not None else ''
+        line = node.start_mark.line + 1
+        self.problems.append((line, '%s, line %d: %s%s' % (self.name, line, place + ': ' if place else '', sentence)))
+
+    def pairs(self, node, where):
+        # type: (Any, _Where) -> List[Tuple[Any, Any]]
+        """Return (key node, value node) of a mapping, each key once."""
+        seen, found = {}, []  # type: Dict[str, int], List[Tuple[Any, Any]]
+        for key, child in node.value:
+            if key.id != 'scalar':
+                self.tell(key, where, 'a key must be a plain word')
+            elif key.value in seen:
+                self.tell(key, where, '%r stands here a second time; the first is in line %d' % (key.value, seen[key.value]))
+            else:
+                seen[key.value] = key.start_mark.line + 1
+                found.append((key, child))
+        return found
+
+    def expand(self, text):
+        # type: (str) -> str
+        """Fill in ${NAME} and ${NAME:-default}; $${ is a ${ that stays. Raises UsageError."""
+        import re
+        parts = re.split(r'\$\$\{', text)
+        try:
+            return '${'.join(_fill_in(part, self.environment, False, '') for part in parts)
+        except UsageError as error:
+            raise UsageError(str(error)[2:])                # the place is told with it
+
+    @staticmethod
+    def homes_of(name):
+        # type: (str) -> List[str]
+        """Return where a setting of that name belongs, in words."""
+        found = []  # type: List[str]
+        for path, _ in walk_settings():
+            if path[-1] == name:
+                above = '.'.join(part for part in path[:-1] if part != '[]')
+                found.append('under ' + above if above else 'at the top level')
+        return found
+
+
+_forms_cache = {}  # type: Dict[str, _Form]
+
+
+def _forms():
+    # type: () -> Dict[str, _Form]
+    """Make the forms of single values; only a settings file needs them."""
+    if not _forms_cache:
+        text, number, quantity = ('text',), ('number',), ('text', 'number')
+        for name, what, kinds, convert, schema in (
+                ('text', 'a text', text, _whole_text, {'type': 'string'}),
+                ('words', 'a text', text, _filled_text, {'type': 'string', 'minLength': 1}),
+                ('path', 'a path', text, _filled_text, {'type': 'string', 'minLength': 1}),
+                ('url', 'a URL', text, _read_url, {'type': 'string', 'pattern': r'^https?://|\$\{'}),
+                ('boolean', 'true or false', ('boolean',), bool, {'type': 'boolean'}),
+                ('count', 'a whole number of at least 1', number, _whole_number, {'type': 'integer', 'minimum': 1}),
+                ('confirmations', 'a whole number', number, lambda n: _whole_number(n, 0), {'type': 'integer', 'minimum': 0}),
+                ('port', 'a port', number, _read_port, {'type': 'integer', 'minimum': 1, 'maximum': 65535}),
+                ('factor', 'a number', number, lambda n: _not_negative('', n), {'type': 'number', 'minimum': 0}),
+                ('share', 'a share such as 5%', quantity, parse_share, {'type': ['string', 'number'], 'minimum': 0}),
+                ('duration', 'a duration', quantity, parse_duration, {'type': ['string', 'number'], 'minimum': 0}),
+                ('time', 'a duration', quantity, _read_positive_duration, {'type': ['string', 'number'], 'minimum': 0}),
+                ('size', 'a size', quantity, _read_size, {'type': ['string', 'integer'], 'minimum': 1}),
+                ('limit', 'a number, with a unit if you like', quantity, str, {'type': ['string', 'number']}),
+                ('reason', 'an exit code or a cause', quantity, _read_reason, {'type': ['string', 'integer']}),
+                ('metric', 'a metric', text, _read_metric, {'type': 'string', 'enum': list(METRICS)}),
+                ('condition', 'a condition', text, lambda t: parse_condition(t).text, {'type': 'string', 'minLength': 1}),
+                ('pattern', 'a regular expression', text, compile_secret, {'type': 'string', 'format': 'regex'}),
+                ('strategy', 'a strategy', text, lambda t: _one_of(t, RetryStrategy.ALL), {'enum': list(RetryStrategy.ALL)}),
+                ('severity', 'a severity', text, lambda t: _one_of(t, _SEVERITIES), {'enum': list(_SEVERITIES)}),
+                ('direction', 'a direction', text, lambda t: _one_of(t, ('lower', 'higher')), {'enum': ['lower', 'higher']}),
+                ('channel', 'a channel', text, lambda t: _one_of(t, _CHANNELS), {'enum': list(_CHANNELS)}),
+                ('inconclusive', 'what to do', text, lambda t: _one_of(t, _INCONCLUSIVE), {'enum': list(_INCONCLUSIVE)})):
+            _forms_cache[name] = _Scalar(what, kinds, convert, schema)
+    return _forms_cache
+
+
+def _whole_text(text):
+    # type: (str) -> str
+    if '\0' in text:
+        raise UsageError('%r: holds a NUL character' % text)
+    return text
+
+
+def _filled_text(text):
+    # type: (str) -> str
+    if not text.strip():
+        raise UsageError('%r: empty' % text)
+    return _whole_text(text)
+
+
+def _read_url(text):
+    # type: (str) -> str
+    if not text.startswith(('http://', 'https://')) or len(text) < 9 or any(c <= ' ' for c in text):
+        raise UsageError('%r: not a URL; it begins with https:// or http://' % text)
+    return text
+
+
+def _whole_number(number, least=1):
+    # type: (Any, int) -> int
+    if not isinstance(number, int) or number < least:
+        raise UsageError('%r: not a whole number of at least %d' % (number, least))
+    return number
+
+
+def _read_port(number):
+    # type: (Any) -> int
+    if not isinstance(number, int) or not 1 <= number <= 65535:
+        raise UsageError('%r: not a port; ports are 1 to 65535' % (number,))
+    return number
+
+
+def _read_reason(text):
+    # type: (str) -> Any
+    reasons = parse_reasons(text)
+    if len(reasons) != 1:
+        raise UsageError('%r: one exit code or cause an entry' % text)
+    return reasons[0]
+
+
+def _read_metric(text):
+    # type: (str) -> str
+    if text not in METRICS:
+        raise UsageError('no metric %r%s (python -m runner metrics lists them)' % (text, suggest(text, METRICS)))
+    return text
+
+
+def _one_of(text, words):
+    # type: (str, Sequence[str]) -> str
+    if text not in words:
+        raise UsageError('%r is not valid%s valid: %s' % (text, suggest(text, words) or ';', ', '.join(words)))
+    return text
+
+
+_table_cache = []  # type: List[_Group]
+
+
+def settings_table():
+    # type: () -> Any
+    """Return the one table of settings, a tree: validation, the JSON schema and the example are all read from it.
+
+    Made when first asked for: a run without a settings file does not pay for it.
+    """
+    if not _table_cache:
+        _table_cache.append(_make_table())
+    return _table_cache[0]
+
+
+def _make_table():
+    # type: () -> _Group
+    f = _forms()
+    variables = _Names(f['text'], r'[A-Za-z_][A-Za-z0-9_]*')
+    return _Group((
+        Setting('timeout', f['time'], 'end the script after this long; exit status 124', 'no limit', '30m', 'timeout'),
+        Setting('grace', f['duration'], 'time between TERM and KILL when the script is ended', '10s', '10s', 'grace'),
+        Setting('idle_timeout', f['time'], 'end the script after so long without output and CPU time; exit status 124',
+                'no limit', '10m', 'idle_timeout'),
+        Setting('python', f['path'], 'interpreter for .py scripts and -m', 'the one that runs the runner', 'python3', 'python',
+                shown=False),
+        Setting('cwd', f['path'], 'run the script in this folder', 'the current one', '/srv/jobs', 'cwd', shown=False),
+        Setting('env', variables, 'variables for the script; stronger than env_file', None, {'PYTHONUNBUFFERED': "'1'"},
+                'env', lambda pairs: list(pairs.items())),
+        Setting('env_file', _Entries(f['path'], True), 'dotenv files with variables for the script', None, ['.env'], 'env_file',
+                shown=False),
+        Setting('labels', _Names(f['text'], r'[^=\s\0]+'), 'labels that are kept with the run', None, {'team': 'data'}, 'label',
+                lambda pairs: list(pairs.items())),
+        Setting('lock', f['words'], 'only one run at a time holds this lock; another exits 75', None, 'nightly-import', 'lock',
+                shown=False),
+        Setting('lock_wait', f['duration'], 'how long to wait for the lock', '0s', '1m', 'lock_wait'),
+        Setting('detach_ok', f['boolean'], 'let processes live on that the script leaves behind', 'false', 'false', 'detach_ok'),
+        Setting('hang_stack', f['boolean'], 'at a time limit a Python script prints its stacks', 'false', 'false', 'hang_stack'),
+        Setting('log_file', f['path'], 'append events as JSON lines', None, 'runs.jsonl', 'log_file', shown=False),
+        Setting('quiet', f['boolean'], 'no summary line; losses are still told', 'false', 'false', 'quiet'),
+        Setting('verbose', f['boolean'], 'show every metric at the end', 'false', 'false', 'verbose'),
+        Setting('limits', _limits_group(f), 'what the script may use; over it, the whole tree is ended'),
+        Setting('retry', _retry_group(f), 'whether and when a failed run is tried again; nothing is retried unasked'),
+        Setting('monitoring', _Group((
+            Setting('interval', f['time'], 'time between two samples', '0.1s', '100ms', 'monitor_interval'),)),
+            'how the script is watched'),
+        Setting('history', _Group((
+            Setting('enabled', f['boolean'], 'false keeps no record', 'true', 'true', 'no_history', lambda yes: not yes),
+            Setting('db', f['path'], 'the file in which runs are recorded', 'in the XDG state folder', 'history.db', 'history_db',
+                    shown=False),
+            Setting('retention_days', f['count'], 'after a run, delete runs that started longer ago', 'keep all', '365'))),
+            'where and for how long runs are remembered'),
+        Setting('performance_gates', _Entries(_gate_group(f)), 'what a run must meet; exit status 123 when it does not', None, [
+            {'name': 'memory', 'metric_name': 'memory_max_mb', 'max_value': '2GiB', 'min_value': '0', 'on_inconclusive': 'warn'},
+            {'condition': 'execution_time_seconds < 30m AND stderr_lines < 1000'},
+            {'regression': {'metric': 'execution_time_seconds', 'window': '50', 'min_runs': '20', 'min_change': '2%',
+                            'better': 'lower', 'same_host': 'true', 'confirm': '0'}}]),
+        Setting('baseline', f['path'], 'a file of values that conditions call baseline.METRIC; made by save_baseline',
+                'the run that is pinned, else the median of the last good runs', 'baseline.json', 'baseline', shown=False),
+        Setting('save_baseline', f['path'], 'write the values of a run that succeeded and met its gates', None, 'baseline.json',
+                'save_baseline', shown=False),
+        Setting('repeat', f['count'], 'run the script so often, and judge the runs together', '1', '1', 'repeat'),
+        Setting('confirm', f['confirmations'], 'before a gate fails, run again up to so often', '0', '0', 'confirm'),
+        Setting('on_inconclusive', f['inconclusive'], 'what a gate that cannot tell yet does: warn (exit 0), pass, fail (123)',
+                'warn', 'warn', 'on_inconclusive'),
+        Setting('reports', _Group(tuple(
+            Setting(name, f['path'], meaning, None, example, name) for name, meaning, example in (
+                ('junit_output', 'JUnit XML', 'junit.xml'), ('tap_output', 'TAP 13', 'gates.tap'),
+                ('summary_output', 'Markdown', 'summary.md'), ('bencher_output', 'Bencher Metric Format', 'bencher.json'),
+                ('benchmark_output', 'JSON for github-action-benchmark', 'benchmark.json'),
+                ('json_output', 'the result as JSON', 'result.json')))), 'files that are written after the run', shown=False),
+        Setting('alerts', _Entries(_alert_group(f)), 'rules that tell somebody about a run', None, [
+            {'name': 'too much memory', 'condition': 'memory_max_mb > 4GiB', 'severity': 'WARNING', 'channels': ['stdout'],
+             'throttle_seconds': '300', 'for': '0s', 'consecutive': '1'}]),
+        Setting('notifications', _notifications_group(f), 'how the channels of the alerts reach you'),
+        Setting('notify_timeout', f['time'], 'how long telling may take after a run', '10s', '10s'),
+        Setting('redact', _Entries(f['pattern']), 'regular expressions of what is stored and told as [redacted], beside '
+                'passwords, tokens and keys', None, ["'customer-[0-9]{6}'"])))
+
+
+def _limits_group(f):
+    # type: (Dict[str, _Form]) -> _Group
+    return _Group((
+        Setting('max_memory', f['size'], 'resident memory of the whole tree', 'no limit', '4GiB', 'max_memory'),
+        Setting('max_cpu_time', f['time'], 'CPU time of the whole tree', 'no limit', '1h', 'max_cpu_time'),
+        Setting('max_processes', f['count'], 'processes at once', 'no limit', '200', 'max_processes'),
+        Setting('max_output', f['size'], 'bytes written to stdout and stderr', 'no limit', '100MiB', 'max_output')))
+
+
+def _retry_group(f):
+    # type: (Dict[str, _Form]) -> _Group
+    reasons = _Entries(f['reason'], True)
+    return _Group((
+        Setting('max_attempts', f['count'], 'attempts in all; 1 means no retry', '1', '1', 'retry', lambda n: n - 1),
+        Setting('strategy', f['strategy'], 'how the delay grows: ' + ', '.join(RetryStrategy.ALL), 'exponential', 'exponential',
+                'retry_strategy'),
+        Setting('base_delay', f['duration'], 'delay before the second attempt', '1s', '1s', 'retry_delay'),
+        Setting('max_delay', f['duration'], 'longest delay', '1m', '1m', 'retry_max_delay'),
+        Setting('multiplier', f['factor'], 'by which an exponential delay grows', '2', '2'),
+        Setting('max_total_time', f['time'], 'no attempt begins after this', 'no limit', '1h'),
+        Setting('retry_on', reasons, 'try again only after these exit codes and causes', 'every failure', ['75', 'timeout'],
+                'retry_on', tuple),
+        Setting('skip_on', reasons, 'never try again after these', None, ['memory_limit'], 'skip_on', tuple)))
+
+
+def _gate_group(f):
+    # type: (Dict[str, _Form]) -> _Group
+    regression = _Group((
+        Setting('metric', f['metric'], 'the metric that must not get worse', required=True),
+        Setting('window', f['count'], 'so many last good runs are compared with', '50'),
+        Setting('min_runs', f['count'], 'with fewer good runs the verdict is inconclusive; at least 10', '20'),
+        Setting('min_change', f['share'], 'a smaller change never fails', '2%'),
+        Setting('better', f['direction'], 'lower or higher', 'the metric says'),
+        Setting('same_host', f['boolean'], 'false compares with runs on every host, for CI machines whose names change', 'true'),
+        Setting('confirm', f['confirmations'], 'before this gate fails, run again up to so often', '0')))
+    return _Group((
+        Setting('name', f['words'], 'what reports call the gate', 'its condition'),
+        Setting('metric_name', f['metric'], 'the metric that max_value and min_value bound'),
+        Setting('max_value', f['limit'], 'the metric may be at most this; units are converted (2GiB, 5m)'),
+        Setting('min_value', f['limit'], 'the metric must be at least this'),
+        Setting('condition', f['condition'], 'a condition that must be true'),
+        Setting('regression', regression, 'compare with the last good runs of the same script, host and Python'),
+        Setting('on_inconclusive', f['inconclusive'], 'as the setting of that name, for this gate')),
+        _check_gate, {'oneOf': [{'required': ['metric_name']}, {'required': ['condition']}, {'required': ['regression']}]})
+
+
+def _alert_group(f):
+    # type: (Dict[str, _Form]) -> _Group
+    return _Group((
+        Setting('name', f['words'], 'what the alert is called', required=True),
+        Setting('condition', f['condition'], 'the alert fires when this is true', required=True),
+        Setting('severity', f['severity'], ', '.join(_SEVERITIES), 'WARNING'),
+        Setting('channels', _Entries(f['channel'], True), 'who is told: ' + ', '.join(_CHANNELS), 'stdout'),
+        Setting('throttle_seconds', f['duration'], 'the shortest time between two tellings of this alert', '300'),
+        Setting('for', f['duration'], 'the condition must have held for so long', '0s'),
+        Setting('consecutive', f['count'], 'the condition must have held for so many runs in a row', '1')))
+
+
+def _notifications_group(f):
+    # type: (Dict[str, _Form]) -> _Group
+    address = f['words']
+    return _Group((
+        Setting('email', _Group((
+            Setting('smtp_server', f['words'], 'name or address of the mail server', None, 'localhost', required=True),
+            Setting('smtp_port', f['port'], 'its port', '587 with TLS, else 25', '587'),
+            Setting('from', address, 'sender', None, 'runner@example.org', required=True),
+            Setting('to', _Entries(address, True), 'recipients', None, ['team@example.org'], required=True),
+            Setting('username', f['text'], 'for servers that ask for it', None, "'${SMTP_USER:-}'"),
+            Setting('password', f['text'], 'its password', None, "'${SMTP_PASSWORD:-}'", secret=True),
+            Setting('use_tls', f['boolean'], 'STARTTLS before anything is said', 'true', 'true'))), 'mail'),
+        Setting('slack', _Group((
+            Setting('webhook_url', f['url'], 'an incoming webhook', None,
+                    '${SLACK_WEBHOOK_URL:-https://slack.invalid/hook}', required=True, secret=True),)), 'a Slack channel'),
+        Setting('webhook', _Group((
+            Setting('url', f['url'], 'gets the alert as JSON', None, '${WEBHOOK_URL:-https://example.invalid/alerts}',
+                    required=True, secret=True),
+            Setting('headers', _Names(f['text'], r'[A-Za-z0-9-]+'), 'more headers of the request', None,
+                    {'Authorization': "'Bearer ${WEBHOOK_TOKEN:-none}'"}, secret=True))), 'any HTTP endpoint'),
+        Setting('command', _Group((
+            Setting('command', _Entries(f['text']), 'a program and its arguments; it reads the alert as JSON on stdin', None,
+                    ['logger', '-t', 'runner'], required=True),)), 'a program of yours'),
+        Setting('log', _Group((
+            Setting('file', f['path'], 'append alerts as JSON lines', None, 'alerts.jsonl', required=True),)), 'a file'),
+        Setting('apprise', _Group((
+            Setting('urls', _Entries(f['text'], True), 'where Apprise sends', None, ["'${APPRISE_URL:-json://localhost}'"],
+                    required=True, secret=True),)), 'whatever Apprise reaches')))
+
+
+def _check_gate(values):
+    # type: (Dict[str, Any]) -> None
+    """Raise UsageError when the keys of a gate do not make one gate."""
+    bounds = [name for name in ('max_value', 'min_value') if name in values]
+    if bounds and 'metric_name' not in values:
+        raise UsageError('%s belongs to metric_name' % bounds[0])
+    CICDIntegration().add_performance_gate(**values)
+
+
+def walk_settings(group=None, path=()):
+    # type: (Any, Tuple[str, ...]) -> List[Tuple[Tuple[str, ...], Setting]]
+    """Return (path, Setting) of every key of the table, parents first; '[]' in a path stands for the entries of a list."""
+    found = []  # type: List[Tuple[Tuple[str, ...], Setting]]
+    for setting in (group or settings_table()).settings:
+        here = path + (setting.name,)
+        found.append((here, setting))
+        form = setting.form
+        if isinstance(form, _Entries) and isinstance(form.form, _Group):
+            form, here = form.form, here + ('[]',)
+        if isinstance(form, _Group):
+            found += walk_settings(form, here)
+    return found
+
+
+class Settings(object):
+    """What a settings file says, valid as a whole: `Settings.load(path)`.
+
+    `values` is what stands in the file, read (durations are seconds, sizes bytes), as nested dicts; `options` the same as values
+    of the options of a run. `gates` and `alerts` are lists of dicts, `notifications` a dict by channel, `redact` compiled
+    patterns, `retention_days` a number or None, `notify_timeout` seconds or None.
+    """
+    __slots__ = ('path', 'values', 'options', 'lines')
+
+    def __init__(self, path, values, lines):
+        # type: (str, Dict[str, Any], Dict[Tuple[Any, ...], int]) -> None
+        self.path = path
+        self.values = values
+        self.lines = lines
+        self.options = {}  # type: Dict[str, Any]
+        self._collect(settings_table(), values)
+
+    @classmethod
+    def load(cls, path, environment=None):
+        # type: (str, Optional[Mapping[str, str]]) -> Settings
+        """Read a YAML file; `environment` (default: os.environ) fills in ${NAME} and ${NAME:-default}.
+
+        Raises UsageError, a line for everything that is wrong, each naming file, line and key.
+        """
+        name = os.fspath(path)
+        reader = _SettingsReader(name, os.environ if environment is None else environment)
+        values = settings_table().read(_compose(name, _read_settings_file(name)), reader, _Where())
+        if reader.problems:
+            raise UsageError('\n'.join(text for _, text in sorted(reader.problems, key=lambda problem: problem[0])))
+        return cls(name, values, reader.lines)
+
+    @property
+    def gates(self):
+        # type: () -> List[Dict[str, Any]]
+        """The entries of performance_gates."""
+        return self.values.get('performance_gates', [])
+
+    @property
+    def alerts(self):
+        # type: () -> List[Dict[str, Any]]
+        """The entries of alerts."""
+        return self.values.get('alerts', [])
+
+    @property
+    def notifications(self):
+        # type: () -> Dict[str, Dict[str, Any]]
+        """The channels that are configured, by name."""
+        return self.values.get('notifications', {})
+
+    @property
+    def notify_timeout(self):
+        # type: () -> Optional[float]
+        """Seconds that telling may take."""
+        return self.values.get('notify_timeout')
+
+    @property
+    def redact(self):
+        # type: () -> List[Any]
+        """Compiled patterns of what is redacted beside the usual."""
+        return self.values.get('redact', [])
+
+    @property
+    def retention_days(self):
+        # type: () -> Optional[int]
+        """Days after which runs are deleted."""
+        return self.values.get('history', {}).get('retention_days')
+
+    def _collect(self, group, values):
+        # type: (_Group, Dict[str, Any]) -> None
+        """Note the options that the values of a group stand in for."""
+        for setting in group.settings:
+            value = values.get(setting.name)
+            if value is None:
+                continue
+            if setting.option is not None:
+                self.options[setting.option] = setting.convert(value) if setting.convert else value
+            elif isinstance(setting.form, _Group):
+                self._collect(setting.form, value)
+
+
+def retry_config_of(options, settings=None):
+    # type: (Mapping[str, Any], Optional[Settings]) -> Optional[RetryConfig]
+    """Return what the options of a run, and a settings file below them, ask for; None where nothing is retried.
+
+    Raises UsageError for options that say how to retry, but not that.
+    """
+    full = dict(settings.options if settings is not None else {}, **options)
+    if 'retry' not in full:
+        how = [name for name in ('retry_strategy', 'retry_delay', 'retry_max_delay', 'retry_on', 'skip_on') if name in options]
+        if how:
+            raise UsageError('--%s: says how to retry, but not that; add --retry N' % how[0].replace('_', '-'))
+        return None
+    more = settings.values.get('retry', {}) if settings is not None else {}
+    return RetryConfig(full.get('retry_strategy', RetryStrategy.EXPONENTIAL), max_attempts=full['retry'] + 1,
+                       base_delay=full.get('retry_delay', 1.0), max_delay=full.get('retry_max_delay', 60.0),
+                       multiplier=more.get('multiplier', 2.0), max_total_time=more.get('max_total_time'),
+                       retry_on=full.get('retry_on', ()), skip_on=full.get('skip_on', ()))
+
+
+def gates_of(options, settings=None):
+    # type: (Mapping[str, Any], Optional[Settings]) -> Optional[CICDIntegration]
+    """Return the gates that the options of a run, and a settings file below them, ask for; None without any.
+
+    Reads the baseline. Raises UsageError for whatever could not be judged.
+    """
+    full = dict(settings.options if settings is not None else {}, **options)
+    entries = list(settings.gates) if settings is not None else []
+    entries += [{'condition': text} for text in options.get('gate', ())]
+    entries += [{'regression': {'metric': metric}} for metric in options.get('regression', ())]
+    if not entries and full.get('baseline') is None:
+        return None
+    integration = CICDIntegration(full.get('on_inconclusive', 'warn'))
+    for entry in entries:
+        integration.add_performance_gate(**entry)
+    if full.get('baseline') is not None:
+        known = integration.load_baseline(full['baseline'])
+        for gate in integration.gates:
+            missing = [metric for metric in gate.baselines if metric not in known]
+            if missing:
+                raise UsageError('%s: has no %s, which gate %r compares with' % (full['baseline'], missing[0], gate.name))
+    return integration
+
+
+def _read_settings_file(path):
+    # type: (str) -> str
+    try:
+        with open(path, 'rb') as file:
+            data = file.read(_SETTINGS_BYTES + 1)
+    except OSError as error:
+        raise UsageError('%s: settings cannot be read: %s' % (path, error.strerror or error))
+    if len(data) > _SETTINGS_BYTES:
+        raise UsageError('%s: larger than %s; this is no settings file' % (path, format_mib(_SETTINGS_BYTES / _MIB)))
+    try:
+        return data.decode('utf-8-sig')
+    except UnicodeDecodeError as error:
+        line = data.count(b'\n', 0, error.start) + 1
+        raise UsageError('%s, line %d: not UTF-8; save the file in that encoding' % (path, line))
+
+
+def _compose(name, text):
+    # type: (str, str) -> Any
+    """Return the root node of the one YAML document in a text; raises UsageError. Nothing is constructed from tags."""
+    try:
+        import yaml
+    except ImportError:
+        raise UsageError('%s: settings files need PyYAML, which is not installed; pip install PyYAML' % name)
+    loader = root = None  # type: Any
+    try:
+        loader = yaml.SafeLoader(text)
+        root = loader.get_node() if loader.check_node() else None
+        if loader.check_node():
+            line = loader.peek_event().start_mark.line + 1
+            raise UsageError('%s, line %d: a second document begins; settings are one document' % (name, line))
+    except yaml.YAMLError as error:
+        raise UsageError(_yaml_sentence(name, text, error))
+    except RecursionError:
+        raise UsageError('%s: nested too deeply for settings' % name)
+    finally:
+        if loader is not None:
+            loader.dispose()
+    if root is None or (root.id == 'scalar' and not root.value):
+        raise UsageError('%s: holds no settings; python -m runner config example shows some' % name)
+    return root
+
+
+def _yaml_sentence(name, text, error):
+    # type: (str, str, Any) -> str
+    """Turn PyYAML's error into one sentence of ours."""
+    mark = getattr(error, 'problem_mark', None) or getattr(error, 'context_mark', None)
+    line = ', line %d' % (mark.line + 1) if mark is not None else ''
+    problem = getattr(error, 'problem', None) or getattr(error, 'reason', None) or str(error)
+    if hasattr(error, 'position'):                          # of a character that YAML does not allow
+        line = ', line %d' % (text.count('\n', 0, error.position) + 1)
+    if "'\\t'" in problem:
+        return '%s%s: a tab; YAML is indented by spaces' % (name, line)
+    return '%s%s: not YAML: %s' % (name, line, ' '.join(part for part in (getattr(error, 'context', None), problem) if part))
+
+
+def settings_schema():
+    # type: () -> Dict[str, Any]
+    """Return JSON Schema (draft 7) of the settings file, as editors use it to complete and to check."""
+    schema = {'$schema': 'http://json-schema.org/draft-07/schema#', 'title': 'Settings of python-script-runner'}
+    schema.update(settings_table().schema())
+    return schema
+
+
+def settings_example():
+    # type: () -> str
+    """Return a settings file in which every key stands with its meaning; what would reach beyond the run is commented out."""
+    lines = ['# Settings of python-script-runner: python -m runner --config config.yaml job.py',
+             '# Every key is optional. A flag is stronger than the environment, that than this file.',
+             '# ${NAME} and ${NAME:-default} come from the environment; $${ stays ${. Paths are relative to where you are.',
+             '# python -m runner config check FILE examines a file, config schema prints a JSON schema for editors.', '']
+    for setting in settings_table().settings:
+        lines += _example_of(setting, setting.example, '', set()) + ['']
+    return '\n'.join(lines)
+
+
+def _example_of(setting, example, indent, told):
+    # type: (Setting, Any, str, set) -> List[str]
+    """Return the lines of one key; meanings of keys in `told` were given before."""
+    lines = []
+    if setting not in told:
+        told.add(setting)
+        meaning = setting.meaning[0].upper() + setting.meaning[1:]
+        lines.append('%s# %s.%s' % (indent, meaning, '' if setting.default is None else ' Default: %s.' % setting.default))
+    body = _example_body(setting, example, indent, told)
+    return lines + (body if setting.shown else [indent + '#' + line[len(indent):] for line in body])
+
+
+def _example_body(setting, example, indent, told):
+    # type: (Setting, Any, str, set) -> List[str]
+    form = setting.form
+    if isinstance(form, _Group):
+        lines = [indent + setting.name + ':']
+        for inner in form.settings:
+            chosen = example.get(inner.name) if example is not None else inner.example
+            if chosen is not None or isinstance(inner.form, _Group) and example is None:
+                lines += _example_of(inner, chosen, indent + '  ', told)
+        return lines
+    if isinstance(form, _Entries) and isinstance(form.form, _Group):
+        lines = [indent + setting.name + ':']
+        for entry in example:
+            part = []  # type: List[str]
+            for inner in form.form.settings:
+                if inner.name in entry:
+                    part += _example_of(inner, entry[inner.name], indent + '    ', told)
+            first = next(number for number, line in enumerate(part) if not line.lstrip().startswith('#'))
+            part[first] = part[first][:len(indent) + 2] + '- ' + part[first][len(indent) + 4:]
+            lines += part
+        return lines
+    if isinstance(example, dict):
+        return [indent + setting.name + ':'] + ['%s  %s: %s' % (indent, name, value) for name, value in example.items()]
+    if isinstance(example, list):
+        return ['%s%s: [%s]' % (indent, setting.name, ', '.join(example))]
+    return ['%s%s: %s' % (indent, setting.name, example)]
+
+
+# ======================================================================================================
 # 13. ScriptRunner
 # ======================================================================================================
 
@@ -8805,53 +10797,71 @@ class ScriptRunner(object):
     The script's output is captured (its last `capture_bytes` per stream), and passed on to sys.stdout and sys.stderr only with
     `stream_output`. `history_db` names the history file; `enable_history=False` keeps no record.
 
-    The constructor touches nothing: it opens no file and starts no thread. Raises UsageError for a value that cannot be.
+    The constructor touches nothing: it starts no thread, and opens no file but `config_file` and what that names. Raises
+    UsageError for a value that cannot be.
     One object runs one script at a time; different objects may run in any number of threads. `monitor_interval` (seconds)
     may be set before a run, `retry_config` to a RetryConfig, `hooks` to ExecutionHooks; `history_manager` is made at the first
     run. `limits` is a Limits; `detach_ok` lets what the script leaves behind live on; `lock` names a lock that only one run
     holds at a time, waited for `lock_wait` seconds; `log_file` gets events as JSON lines from `log_level` on. `hang_stack`
     makes a Python script print the stacks of its threads (faulthandler) at a time limit; it sets PYTHONFAULTHANDLER for the
     script and ends it by SIGABRT instead of SIGTERM. `retry_count` and `retry_delay` are ignored.
+
+    `config_file` names a settings file (or is a Settings), which is read at once: it gives every value that no argument gives.
+    `redact_patterns` are patterns of `compile_secret` for what this run stores and logs.
+
+    `cicd_integration` judges the run: the result has `gate_results` and `gates_passed` (None without gates). `repeat` runs are
+    judged together (the least memory, the median of the rest; `repeats` lists them), and before a gate fails, up to
+    `confirm` more are made, each of which may acquit. The result is that of the last run.
     """
 
     def __init__(self, script_path, script_args=None, timeout=None, log_level='INFO', config_file=None, history_db=None,
-                 enable_history=True, working_dir=None, env_vars=None, stream_output=False, log_file=None, grace=10.0,
+                 enable_history=True, working_dir=None, env_vars=None, stream_output=False, log_file=None, grace=None,
                  module=False, python=None, labels=None, capture_bytes=1048576, limits=None, detach_ok=False, lock=None,
-                 lock_wait=0.0, hang_stack=False):
-        # type: (str, Optional[Sequence[str]], Any, str, Optional[str], Optional[str], bool, Optional[str], Optional[Dict[str, str]], bool, Optional[str], Any, bool, Optional[str], Optional[Dict[str, str]], int, Optional[Limits], bool, Optional[str], float, bool) -> None
+                 lock_wait=None, hang_stack=False, cicd_integration=None, repeat=None, confirm=None):
+        # type: (str, Optional[Sequence[str]], Any, str, Any, Optional[str], bool, Optional[str], Optional[Dict[str, str]], bool, Optional[str], Any, bool, Optional[str], Optional[Dict[str, str]], int, Optional[Limits], bool, Optional[str], Optional[float], bool, Optional[CICDIntegration], Optional[int], Optional[int]) -> None
+        self.settings = None  # type: Optional[Settings]
         if config_file is not None:
-            raise UsageError('config_file=%r: settings files are not read by version %s yet' % (config_file, __version__))
+            self.settings = config_file if isinstance(config_file, Settings) else Settings.load(config_file)
+        given = self.settings.options if self.settings is not None else {}  # type: Dict[str, Any]
         self.script_path = os.fspath(script_path)
         self.script_args = [os.fspath(a) if hasattr(a, '__fspath__') else str(a) for a in script_args or ()]
-        self.timeout = None if timeout is None else _positive('timeout', parse_duration(timeout))
-        self.grace = parse_duration(grace)
+        self.timeout = given.get('timeout') if timeout is None else _positive('timeout', parse_duration(timeout))
+        self.grace = given.get('grace', 10.0) if grace is None else parse_duration(grace)
         self.log_level = check_level('log_level', log_level)
         self.history_db = history_db
-        self.enable_history = enable_history
-        self.working_dir = working_dir
+        if history_db is None and not os.environ.get('SCRIPT_RUNNER_HISTORY_DB'):      # which is stronger than the file
+            self.history_db = given.get('history_db')
+        self.enable_history = enable_history and not given.get('no_history')
+        self.working_dir = given.get('cwd') if working_dir is None else working_dir
         for argument in self.script_args:
             _passable('argument', argument)
-        self.env_vars = dict(env_vars or {})
+        self.env_vars = dict(read_variables(given.get('env_file', ()), given.get('env', ())), **(env_vars or {}))
         for name, value in self.env_vars.items():
             if not isinstance(name, str) or not name or '=' in name:
                 raise UsageError('environment variable %r: not a name; one has at least a letter, and no =' % (name,))
             _passable('environment variable', name)
             _passable('value of environment variable', value, name)
         self.stream_output = stream_output
-        self.log_file = log_file
+        self.log_file = given.get('log_file') if log_file is None else log_file
         self.module = module
-        self.python = python
-        self.labels = dict(labels or {})
+        self.python = given.get('python') if python is None else python
+        self.labels = dict(given.get('label', ()), **(labels or {}))
         if not isinstance(capture_bytes, int) or capture_bytes < 0:
             raise UsageError('capture_bytes %r: must be a number of bytes, 0 or more' % (capture_bytes,))
         self.capture_bytes = capture_bytes
-        self.limits = limits or Limits()
-        self.detach_ok = detach_ok
-        self.lock = lock
-        self.lock_wait = lock_wait
-        self.hang_stack = hang_stack
-        self.monitor_interval = 0.1
-        self.retry_config = None  # type: Optional[RetryConfig]
+        self.limits = _limits_over(limits or Limits(), given)
+        self.detach_ok = detach_ok or given.get('detach_ok', False)
+        self.lock = given.get('lock') if lock is None else lock
+        self.lock_wait = given.get('lock_wait', 0.0) if lock_wait is None else lock_wait
+        self.hang_stack = hang_stack or given.get('hang_stack', False)
+        self.monitor_interval = given.get('monitor_interval', 0.1)
+        self.retry_config = retry_config_of({}, self.settings)
+        self.redact_patterns = list(self.settings.redact) if self.settings is not None else []
+        self.cicd_integration = cicd_integration
+        if cicd_integration is None and self.settings is not None:
+            self.cicd_integration = gates_of({}, self.settings)
+        self.repeat = given.get('repeat', 1) if repeat is None else repeat
+        self.confirm = given.get('confirm', 0) if confirm is None else confirm
         self.hooks = []  # type: List[Any]
         self.retry_count = self.retry_delay = 0
         self.history_manager = None  # type: Optional[HistoryManager]
@@ -8860,6 +10870,8 @@ class ScriptRunner(object):
         self._attempt_form = _GuestAttempt  # type: Callable[..., Attempt]
         self._sinks = None  # type: Any
         self._on_retry = None  # type: Optional[Callable[[Dict[str, Any], float], None]]
+        self._on_repeat = None  # type: Optional[Callable[[str], None]]
+        self._plan = None  # type: Optional[LaunchPlan]
         self._is_stopped = False
         self._pause = allocate_lock()
         self._warnings = []  # type: List[str]
@@ -8876,15 +10888,93 @@ class ScriptRunner(object):
         LockError when another run holds `lock`, KeyboardInterrupt when that came while waiting: the script's whole tree is
         ended first.
         """
+        self._check_gates()
         config = self.retry_config or RetryConfig(max_attempts=3 if retry_on_failure else 1)
         self._is_stopped = False
         self._pause.acquire(False)
         with _RunLock(self.lock, self.lock_wait):
-            result = self._run_attempts(config, new_correlation_id())
+            result = self._run_judged(config)
         for hook in self.hooks:
             self._guarded('post hook', hook.post, result)
         result['warnings'] += self._warnings
         return result
+
+    def _check_gates(self):
+        # type: () -> None
+        """Raise UsageError for gates that could not be judged after the run."""
+        for name, value, least in (('repeat', self.repeat, 1), ('confirm', self.confirm, 0)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise UsageError('%s=%r: must be a whole number of at least %d' % (name, value, least))
+        if self.cicd_integration is None or self.enable_history:
+            return
+        known = self.cicd_integration.baseline or {}
+        for gate in self.cicd_integration.gates:
+            if gate.needs_history or any(metric not in known for metric in gate.baselines):
+                raise UsageError('gate %r: compares with earlier runs, and no history is kept; leave --no-history out%s' % (
+                    gate.name, ', or name a --baseline' if gate.baselines else ''))
+
+    def _run_judged(self, config):
+        # type: (RetryConfig) -> Dict[str, Any]
+        """Run as often as `repeat` says and judge the runs together; before a gate fails, run again as `confirm` says."""
+        results = []  # type: List[Dict[str, Any]]
+        for number in range(1, self.repeat + 1):
+            if number > 1 and self._on_repeat is not None:
+                self._on_repeat('run %d of %d' % (number, self.repeat))
+            results.append(self._run_attempts(config, new_correlation_id()))
+            if not results[-1]['success'] or self._is_stopped:
+                break
+        result = results[-1]
+        integration = self.cicd_integration
+        if self.repeat > 1:
+            result['repeats'] = [{'execution_id': r['execution_id'], 'metrics': r['metrics']} for r in results]
+        if integration is None or integration.is_empty:
+            return result
+        self._judge(integration, results[-1:] if not result['success'] else results, results)
+        extra = max([self.confirm] + [gate.regression.confirm for gate in integration.gates if gate.regression is not None])
+        for number in range(1, extra + 1):
+            failed = [gate for gate in result['gate_results'] if gate['verdict'] == 'fail']
+            if result['gates_passed'] or not failed or not result['success'] or self._is_stopped:
+                break
+            if self._on_repeat is not None:
+                self._on_repeat('gate %s failed (%s); run %d of %d to confirm it' % (
+                    failed[0]['name'], failed[0]['reason'], number, extra))
+            result = self._run_attempts(config, new_correlation_id())
+            result['confirmations'] = number
+            results.append(result)
+            self._judge(integration, [result], results)
+        self._keep_judgement(results)
+        return result
+
+    def _judge(self, integration, judged, results):
+        # type: (CICDIntegration, Sequence[Dict[str, Any]], Sequence[Dict[str, Any]]) -> None
+        """Judge runs together and put what comes of it into the last; `results` are all of this call, none of which is compared
+        with."""
+        plan, result, problem = self._plan, results[-1], None  # type: Any, Dict[str, Any], Optional[str]
+        record = dict(_host_facts(), **_first_record(plan, self.labels, None, 0.0))
+        record.update(status=result['status'], cause=result['cause'], metrics=aggregate_metrics([r['metrics'] for r in judged]))
+        try:
+            past = _Past(self._history(), record, results[0]['execution_id'])
+            values = gate_values(record, integration, past)
+            result['gates_passed'], result['gate_results'] = integration.check_gates(values, past.values)
+        except HistoryError as error:
+            problem = 'the history cannot be read (%s)' % error
+            values = gate_values(record, integration, None)
+            result['gates_passed'], result['gate_results'] = integration.check_gates(values, None, problem)
+        self._tell('info' if result['gates_passed'] else 'warning', 'judged', correlation_id=result['correlation_id'],
+                   passed=result['gates_passed'], gates=[(gate['name'], gate['verdict']) for gate in result['gate_results']])
+
+    def _keep_judgement(self, results):
+        # type: (Sequence[Dict[str, Any]]) -> None
+        """Keep the verdict with the runs: those that failed are not compared with later."""
+        manager, ids = self._history(), [r['execution_id'] for r in results if r['execution_id'] is not None]
+        if manager is None or not ids:
+            return
+        gates = [dict(gate, **{name: redact(gate[name], self.redact_patterns) for name in ('name', 'condition', 'reason')})
+                 for gate in results[-1]['gate_results']]
+        try:
+            manager.save_judgement(ids, overall_verdict(gates), gates)
+        except HistoryError as error:
+            results[-1]['warnings'].append('the verdict of the gates is not recorded (%s)' % error)
 
     def _run_attempts(self, config, correlation_id):
         # type: (RetryConfig, str) -> Dict[str, Any]
@@ -8912,7 +11002,7 @@ class ScriptRunner(object):
         # type: (str, int) -> Dict[str, Any]
         self._warnings = [] if number == 1 else self._warnings
         try:
-            plan = self._make_plan(correlation_id, number)
+            plan = self._plan = self._make_plan(correlation_id, number)
             for hook in self.hooks:
                 self._guarded('pre hook', hook.pre, dict(self._describe_plan(plan), correlation_id=correlation_id,
                                                          attempt_number=number))
@@ -8991,14 +11081,17 @@ class ScriptRunner(object):
     def get_execution_plan(self):
         # type: () -> Dict[str, Any]
         """Return what `run_script` would do, without doing it: command, folder, limits, where it would be recorded."""
+        self._check_gates()
         return self._describe_plan(self._make_plan(new_correlation_id(), 1))
 
     def _describe_plan(self, plan):
         # type: (LaunchPlan) -> Dict[str, Any]
-        return {'command': redact_arguments(plan.argv), 'executable': plan.executable, 'script_path': plan.script_path,
+        return {'command': redact_arguments(plan.argv, self.redact_patterns), 'executable': plan.executable,
+                'script_path': plan.script_path,
                 'working_dir': plan.cwd or _current_folder(), 'environment': sorted(self.env_vars), 'timeout': plan.timeout,
                 'grace': plan.grace, 'monitor_interval': plan.interval, 'labels': self.labels, 'lock': self.lock,
                 'limits': {name: getattr(self.limits, name) for name in Limits.__slots__},
+                'gates': [gate.name for gate in self.cicd_integration.gates] if self.cicd_integration is not None else [],
                 'history_db': os.path.abspath(self.history_db or default_history_path()) if self.enable_history else None}
 
     def collect_system_metrics_start(self):
@@ -9062,7 +11155,7 @@ class ScriptRunner(object):
 
         recorder = _Recorder(manager, lambda: _first_record(attempt.plan, labels, attempt.pid, attempt.started_wall), series,
                              lambda run_id, correlation: _end_lost(run_id, correlation, attempt.warnings.append),
-                             self.detach_ok)
+                             self.detach_ok, self.redact_patterns, self.settings.retention_days if self.settings else None)
         try:
             recorder.start()
         except Exception as error:               # border: no thread to be had, for one; the script runs already
@@ -9081,7 +11174,8 @@ class ScriptRunner(object):
         if manager is not None:
             attempt.started_wall, attempt.started = time.time(), time.monotonic()
             attempt.ended = attempt.started
-            recorder = _Recorder(manager, lambda: _first_record(plan, self.labels, None, attempt.started_wall), lambda: None)
+            recorder = _Recorder(manager, lambda: _first_record(plan, self.labels, None, attempt.started_wall), lambda: None,
+                                 redact_patterns=self.redact_patterns)
             recorder.start()
             self._finish_record(recorder, attempt, _launch_error_record(error))
             error.execution_id = recorder.run_id  # type: ignore[attr-defined]
@@ -9113,7 +11207,8 @@ class ScriptRunner(object):
             'stderr_lines': self.metrics['stderr_lines'],
             'error_summary': final['error_summary'], 'error_analysis': analysis, 'metrics': self.metrics,
             'execution_id': recorder.run_id if recorder is not None else None,
-            'gate_results': [], 'alerts': [], 'warnings': attempt.warnings, 'artefacts': attempt.artefacts,
+            'script_path': attempt.plan.script_path, 'gate_results': [], 'gates_passed': None, 'alerts': [],
+            'warnings': attempt.warnings, 'artefacts': attempt.artefacts,
         }  # type: Dict[str, Any]
         told = ('correlation_id', 'attempt_number', 'status', 'cause', 'evidence', 'returncode', 'execution_id', 'metrics')
         self._tell('info' if result['success'] else 'warning', 'ended', script=attempt.plan.script_path,
@@ -9125,7 +11220,9 @@ class ScriptRunner(object):
         """Border: write an event to `log_file`, and to the logger 'runner' where the process uses logging at all."""
         if self.log_file is not None:
             try:
-                getattr(StructuredLogger(self.log_file, self.log_level), level)(event, **fields)
+                logger = StructuredLogger(self.log_file, self.log_level)
+                logger.redact_patterns = self.redact_patterns
+                getattr(logger, level)(event, **fields)
             except Exception as error:
                 self._warnings.append('%s: log not written: %s' % (self.log_file, error))
                 self.log_file = None
@@ -9135,6 +11232,104 @@ class ScriptRunner(object):
             if not log.handlers:
                 log.addHandler(logging.NullHandler())
             log.log(LEVELS[level.upper()], '%s %s', event, fields.get('script') or fields.get('correlation_id'))
+
+
+def run_ab(make_a, make_b, runs=10, on_run=None):
+    # type: (Callable[[], ScriptRunner], Callable[[], ScriptRunner], int, Optional[Callable[[int, int], Any]]) -> Dict[str, Any]
+    """Run two scripts in turn, in an order that favours neither, and compare their time, CPU time and memory.
+
+    `make_a` and `make_b` return a ScriptRunner for each run; `on_run(done, total)` is called after each. Returns a dict: `runs`,
+    `metrics` (for each what `compare_samples` returns, `metric`, `values` and a `sentence`), `verdict`, `sentence` of the time.
+    Raises RunnerError when a run does not succeed: what fails early looks fast.
+    """
+    values = {'a': [], 'b': []}  # type: Dict[str, List[Dict[str, Any]]]
+    order = [which for round_of_both in ab_order(runs) for which in round_of_both]
+    for done, which in enumerate(order, 1):
+        result = (make_a if which == 'a' else make_b)().run_script()
+        if not result['success']:
+            raise RunnerError('ab: %s did not succeed (%s, exit status %s%s); runs that fail cannot be compared' % (
+                which.upper(), result['cause'], result['returncode'],
+                ': ' + result['error_summary'] if result['error_summary'] else ''))
+        values[which].append(result['metrics'])
+        if on_run is not None:
+            on_run(done, len(order))
+    metrics = []
+    for metric in _AB_METRICS:
+        samples = [[run[metric] for run in values[which] if run[metric] is not None] for which in ('a', 'b')]
+        entry = dict(compare_samples(samples[0], samples[1]), metric=metric, values={'a': samples[0], 'b': samples[1]})
+        entry['sentence'] = ab_sentence(entry, runs)
+        metrics.append(entry)
+    time_entry = metrics[0]
+    return {'runs': runs, 'metrics': metrics, 'verdict': time_entry['verdict'], 'sentence': 'B, time: ' + time_entry['sentence']}
+
+
+class _Past(object):
+    """What the gates of a run compare with: the run that is pinned for its script, and the good runs before it."""
+
+    def __init__(self, manager, record, before_id):
+        # type: (Optional[HistoryManager], Dict[str, Any], Optional[int]) -> None
+        self._manager = manager
+        self._record = record
+        self._before_id = before_id
+        self._pinned = None  # type: Optional[Dict[str, Any]]
+        if manager is not None:
+            self._pinned = manager.get_baseline(record['script_path'])
+
+    def values(self, metric, same_host=True, limit=200):
+        # type: (str, bool, int) -> List[float]
+        """Return the metric in good runs of the same script, host and Python before this one, oldest first.
+
+        Runs that were judged together are one value, as they then were. With a pinned run, only those from it on: pinning a run
+        tells that its level is the one that is meant.
+        """
+        if self._manager is None:
+            return []
+        rows = self._manager.get_metric_series(
+            self._record['script_path'], metric, limit=limit, good_only=True, before_id=self._before_id,
+            hostname=self._record['hostname'] if same_host else None, python_version=self._record['python_version'])
+        first = self._pinned['execution_id'] if self._pinned is not None else 0
+        rows = [row for row in rows if row[0] >= first]
+        together = self._manager.get_judged_together(rows[0][0]) if rows else {}
+        groups = {}  # type: Dict[int, List[float]]
+        for row in rows:
+            groups.setdefault(together.get(row[0], row[0]), []).append(row[2])
+        return [aggregate_metrics([{metric: value} for value in group])[metric] for _, group in sorted(groups.items())]
+
+    def baseline(self, metric):
+        # type: (str) -> Optional[float]
+        """Return the metric of the pinned run, else the median of the last good runs; None while these are too few.
+
+        This is where the values of `baseline.METRIC` come from when no file gives them.
+        """
+        if self._pinned is not None:
+            return self._pinned['metrics'].get(metric)
+        records = [{'id': number, 'status': 'success', 'value': value}
+                   for number, value in enumerate(self.values(metric, limit=50))]
+        return BaselineCalculator().calculate(records, metric)['median']
+
+    def previous(self, metric):
+        # type: (str) -> Any
+        """Return the metric of the last good run."""
+        values = self.values(metric, limit=1)
+        return values[0] if values else None
+
+
+def gate_values(record, integration, past):
+    # type: (Dict[str, Any], CICDIntegration, Optional[_Past]) -> Dict[str, Any]
+    """Return what the conditions of gates may name about a run: its metrics and facts, and what they compare with."""
+    values = dict(record['metrics'])
+    values.update((name, record.get(name)) for name in _TEXT_NAMES)
+    values.update(('label.' + key, value) for key, value in (record.get('labels') or {}).items())
+    if past is None:
+        return values
+    for gate in integration.gates:
+        for name in gate.condition.names if gate.condition is not None else ():
+            prefix, _, metric = name.partition('.')
+            if prefix == 'previous':
+                values[name] = past.previous(metric)
+            elif prefix == 'baseline' and metric not in (integration.baseline or {}):
+                values[name] = past.baseline(metric)
+    return values
 
 
 class _RunLock(object):
@@ -9240,6 +11435,34 @@ def _passable(what, text, shown=None):
             what, shown or text, getattr(error, 'reason', 'it is no text')))
     if b'\0' in raw:
         raise UsageError('%s %r: cannot be passed to a program: it holds a NUL' % (what, shown or text))
+
+
+def read_variables(files, pairs):
+    # type: (Iterable[str], Iterable[Tuple[str, str]]) -> Dict[str, str]
+    """Return the variables that dotenv files set, later ones being stronger, and then (name, value) pairs.
+
+    Raises UsageError for a file that cannot be read.
+    """
+    variables = {}  # type: Dict[str, str]
+    for path in files:
+        try:
+            with open(path, encoding='utf-8-sig') as file:         # editors of Windows begin a file with a mark
+                text = file.read()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError('%s: cannot be read: %s' % (path, error))
+        variables.update(parse_env_file(text, path, dict(os.environ, **variables)))
+    variables.update(pairs)
+    return variables
+
+
+def _limits_over(limits, options):
+    # type: (Limits, Dict[str, Any]) -> Limits
+    """Return limits with those that are None taken from the options of a run."""
+    if not options:
+        return limits
+    names = ('max_memory', 'max_cpu_time', 'max_processes', 'max_output', 'idle_timeout')
+    return Limits(*[options.get(option) if getattr(limits, name) is None else getattr(limits, name)
+                    for name, option in zip(Limits.__slots__, names)])
 
 
 def _positive(name, value):
@@ -9444,12 +11667,13 @@ def _system_state():
 # 15. Reports
 # ======================================================================================================
 
-_EXIT_TIMEOUT, _EXIT_SIGNAL = 124, 128
+_EXIT_GATE, _EXIT_TIMEOUT, _EXIT_SIGNAL = 123, 124, 128
 
 
 def exit_status_of(result):
     # type: (Dict[str, Any]) -> int
-    """Return what a command that ran the script exits with, as a shell would show it; 124 after a time limit.
+    """Return what a command that ran the script exits with, as a shell would show it; 124 after a time limit, 123 when the
+    script ended well and a gate does not let it pass.
 
     >>> exit_status_of({'status': 'killed', 'returncode': -9}), exit_status_of({'status': 'timeout', 'returncode': 0})
     (137, 124)
@@ -9459,6 +11683,8 @@ def exit_status_of(result):
     code = result['returncode']
     if code is None:
         return RunnerError.exit_status
+    if code == 0 and result.get('gates_passed') is False:
+        return _EXIT_GATE
     return _EXIT_SIGNAL - code if code < 0 else code
 
 
@@ -9476,9 +11702,47 @@ def summary_line(result):
     count = metrics['num_processes']
     if count is not None:
         parts.append('%d process%s' % (count, '' if count == 1 else 'es'))
+    if result.get('gates_passed') is not None:
+        parts.append(_gates_in_short(result['gate_results']))
     if result['execution_id'] is not None:
         parts.append('run %d' % result['execution_id'])
     return ' · '.join(parts)
+
+
+def _gates_in_short(gates):
+    # type: (Sequence[Dict[str, Any]]) -> str
+    """Count the verdicts of gates in words.
+
+    >>> _gates_in_short([{'verdict': 'pass'}, {'verdict': 'fail'}]), _gates_in_short([{'verdict': 'pass'}])
+    ('gates: 1 fail, 1 pass', '1 gate passed')
+    """
+    verdicts = [gate['verdict'] for gate in gates]
+    found = [(verdict, verdicts.count(verdict)) for verdict in reversed(GATE_VERDICTS) if verdict in verdicts]
+    if [verdict for verdict, _ in found] == ['pass']:
+        return '%d gate%s passed' % (found[0][1], '' if found[0][1] == 1 else 's')
+    return 'gates: ' + ', '.join('%d %s' % (count, verdict) for verdict, count in found)
+
+
+def format_gates(gates):
+    # type: (Sequence[Dict[str, Any]]) -> str
+    """Return a table of what gates said."""
+    rows = [['gate', 'verdict', 'why']]
+    for gate in gates:
+        fails = gate['verdict'] == 'inconclusive' and not gate['passed']
+        rows.append([_printable(gate['name']), gate['verdict'] + (' (fails)' if fails else ''), _printable(gate['reason'])])
+    return format_table(rows)
+
+
+def format_ab(comparison):
+    # type: (Dict[str, Any]) -> str
+    """Return a table of an A/B comparison: medians, and how many times as much B takes as A, with its confidence interval."""
+    rows = [['metric', 'A', 'B', 'B / A', '95 % interval', 'verdict']]
+    for entry in comparison['metrics']:
+        metric = METRICS[entry['metric']]
+        interval = '-' if entry['low'] is None else '%.3f to %.3f' % (entry['low'], entry['high'])
+        rows.append([metric.name, format_value(metric, entry['before']), format_value(metric, entry['after']),
+                     '-' if entry['ratio'] is None else '%.3f' % entry['ratio'], interval, entry['sentence']])
+    return format_table(rows, right=(1, 2, 3, 4))
 
 
 def _verdict(run):
@@ -9577,9 +11841,11 @@ def format_retention(plan, dry_run):
     return line + ''.join('\n  %d: %s' % (number, reason) for reason, number in sorted(reasons.items()))
 
 
-def format_run(run, samples, attempts, artefacts, advice=None, sightings=None):
-    # type: (Dict[str, Any], Sequence[Dict[str, Any]], Sequence[Dict[str, Any]], Dict[str, str], Optional[str], Any) -> str
-    """Return everything that is known of a run, for a terminal; `sightings` is what `get_error_history` says of its error."""
+def format_run(run, samples, attempts, artefacts, advice=None, sightings=None, judgement=None):
+    # type: (Dict[str, Any], Sequence[Dict[str, Any]], Sequence[Dict[str, Any]], Dict[str, str], Optional[str], Any, Any) -> str
+    """Return everything that is known of a run, for a terminal; `sightings` is what `get_error_history` says of its error,
+    `judgement` what `get_judgement` says.
+    """
     lines = ['run %d: %s' % (run['id'], _verdict(run)), '']
     facts = [('script', _command_of(run)), ('started', '%s  (%s)' % (_local_time(run['start_time']), run['start_time'])),
              ('ended', _local_time(run['end_time'])), ('cause', run['cause']), ('evidence', run['evidence']),
@@ -9596,6 +11862,10 @@ def format_run(run, samples, attempts, artefacts, advice=None, sightings=None):
     lines += [format_table([[name, _printable(str(value))] for name, value in facts if value])]
     if len(attempts) > 1:
         lines += ['', 'attempts'] + ['  %d: run %d, %s' % (a['attempt_number'], a['id'], _verdict(a)) for a in attempts]
+    if judgement is not None:
+        together = '' if judgement['judged_with'] is None else ', judged together with run %d' % judgement['judged_with']
+        lines += ['', 'gates: %s%s' % (judgement['verdict'], together)]
+        lines += [format_gates(judgement['gates'])] if judgement['gates'] else []
     lines += ['', format_metrics_of(run['metrics'])]
     lines += _sample_lines(samples)
     for name in ('stdout', 'stderr'):
@@ -9672,7 +11942,7 @@ def brief_value(name, value):
         return format_mib(value) if value >= 0 else '%.3g MiB' % value
     if unit == '%':
         return '%.3g %%' % value
-    number = '%d' % value if value == int(value) else '%.4g' % value
+    number = '%.0f' % value if value == int(value) or abs(value) >= 1000 else '%.4g' % value
     return '%s %s' % (number, unit) if unit in ('bytes', 'lines') else number
 
 
@@ -9755,19 +12025,11 @@ def _trend_heading(analysis):
 def trend_sentences(analysis):
     # type: (Dict[str, Any]) -> List[str]
     """Say what was found, the weightiest first."""
-    name, line, regression = analysis['metric'], analysis['regression_line'], analysis['regression']
-    lines = []
-    if line['trend'] in ('increasing', 'decreasing'):
-        lines.append('%s: from %s to %s over %d runs (%s, p = %.2g)' % (
-            line['trend'], brief_value(name, line['start']), brief_value(name, line['end']), line['n'],
-            percent_text(line['change_pct']), line['trend_p_value']))
-    elif line['trend'] == 'stable':
-        lines.append('no trend: %s in the middle%s' % (
-            brief_value(name, analysis['median']), ', the same every time' if line['reason'] else ''))
-    for step in analysis['change_points']:
-        lines.append('step at run %d (%s%s): %s to %s, %s' % (
-            step['run_id'], _local_time(step['start_time'])[:16], _commit_text(step), brief_value(name, step['before']),
-            brief_value(name, step['after']), percent_text(step['change_pct'])))
+    name, regression = analysis['metric'], analysis['regression']
+    lines = ['step at run %d (%s%s): %s to %s, %s' % (
+        step['run_id'], _local_time(step['start_time'])[:16], _commit_text(step), brief_value(name, step['before']),
+        brief_value(name, step['after']), percent_text(step['change_pct'])) for step in analysis['change_points']]
+    lines += _line_sentence(analysis)
     if regression['verdict'] in ('regression', 'improvement', 'changed'):
         lines.append('%s: the last %d runs are at %s, before that %s (%s, p = %.2g)' % (
             regression['verdict'], regression['n_after'], brief_value(name, regression['after']),
@@ -9778,6 +12040,21 @@ def trend_sentences(analysis):
                                                               record['direction']) for record in odd[-5:])
                      + (', and %d before' % (len(odd) - 5) if len(odd) > 5 else ''))
     return lines
+
+
+def _line_sentence(analysis):
+    # type: (Dict[str, Any]) -> List[str]
+    """Say whether there is a trend since the last step: a line through steps tells of values that never were."""
+    name, steps = analysis['metric'], analysis['change_points']
+    line, since = (analysis['line_since_step'], ' since then') if steps else (analysis['regression_line'], '')
+    if line['trend'] == 'unknown':
+        return []
+    if line['trend'] == 'stable':
+        middle = steps[-1]['after'] if steps else analysis['median']
+        return ['no trend%s: %s in the middle; %s' % (since, brief_value(name, middle), line['reason'])]
+    return ['%s%s: from %s to %s over %d runs (%s, p = %.2g)' % (
+        line['trend'], since, brief_value(name, line['start']), brief_value(name, line['end']), line['n'],
+        percent_text(line['change_pct']), line['trend_p_value'])]
 
 
 def _commit_text(record):
@@ -9921,20 +12198,21 @@ class _Option(object):
         self.env = env and not many
 
 
-def _read_positive_duration(text):
-    # type: (str) -> float
-    seconds = parse_duration(text)
-    if not 0 < seconds < float('inf'):
-        raise UsageError('%r: must be more than 0 seconds' % text)
-    return seconds
-
-
-def _read_size(text):
+def _read_whole(text):
     # type: (str) -> int
-    size = parse_size(text)
-    if size <= 0:
-        raise UsageError('%r: must be more than 0 bytes' % text)
-    return size
+    if not text.isdigit():
+        raise UsageError('%r: not a whole number' % text)
+    return int(text)
+
+
+def _read_condition(text):
+    # type: (str) -> str
+    return parse_condition(text).text
+
+
+def _read_gated_metric(text):
+    # type: (str) -> str
+    return RegressionRule(text).metric
 
 
 def _read_pair(text):
@@ -9943,13 +12221,6 @@ def _read_pair(text):
     if not equals or not key or '\0' in text:
         raise UsageError('%r: not a NAME=VALUE' % text)
     return key, value
-
-
-def _read_count(text):
-    # type: (str) -> int
-    if not text.isdigit() or int(text) < 1:
-        raise UsageError('%r: not a number of at least 1' % text)
-    return int(text)
 
 
 def _read_port(text):
@@ -9980,9 +12251,24 @@ _OPTIONS = (
     _Option('--log-file', 'FILE', str, 'append events as JSON lines'),
     _Option('--env-file', 'FILE', str, 'set variables for the script from a dotenv file (repeatable)', many=True),
     _Option('--monitor-interval', 'D', _read_positive_duration, 'time between two samples (default 0.1)'),
+    _Option('--config', 'FILE', str, 'read settings from a YAML file (config.example.yaml explains each)', everywhere=True),
     _Option('--history-db', 'FILE', str, 'where runs are recorded', everywhere=True),
     _Option('--no-history', None, None, 'keep no record of this run'),
     _Option('--label', 'K=V', _read_pair, 'keep a label with the run (repeatable)', many=True),
+    _Option('--gate', 'CONDITION', _read_condition, "what must be true of the run, else 123: 'memory_max_mb < 2GiB' (repeatable)",
+            many=True),
+    _Option('--regression', 'METRIC', _read_gated_metric, 'the metric must not be worse than in the last good runs (repeatable)',
+            many=True),
+    _Option('--baseline', 'FILE', str, 'judge by a file of values with tolerances; gates call them baseline.METRIC'),
+    _Option('--save-baseline', 'FILE', str, 'write that file from a run that succeeded and met its gates'),
+    _Option('--repeat', 'N', _read_count, 'run N times and judge the runs together (least memory, median time)'),
+    _Option('--confirm', 'N', _read_whole, 'before a gate fails, run again up to N times; one that passes acquits (default 0)'),
+    _Option('--on-inconclusive', 'WHAT', check_inconclusive, 'what a gate does that cannot tell yet: warn (default), pass, fail'),
+    _Option('--junit-output', 'FILE', str, 'write JUnit XML'),
+    _Option('--tap-output', 'FILE', str, 'write TAP 13'),
+    _Option('--summary-output', 'FILE', str, 'write Markdown'),
+    _Option('--bencher-output', 'FILE', str, 'write the metrics in Bencher Metric Format'),
+    _Option('--benchmark-output', 'FILE', str, 'write the metrics for github-action-benchmark (customSmallerIsBetter)'),
     _Option('--json-output', 'FILE', str, 'write the result as JSON'),
     _Option('--env', 'K=V', _read_pair, 'set a variable for the script (repeatable)', many=True),
     _Option('--cwd', 'DIR', str, 'run the script in this folder (other paths stay relative to yours)', env=False),
@@ -10106,6 +12392,16 @@ def _drawn_plainly(text, encoding):
         return ''.join(_PLAIN.get(char, char) for char in text)
 
 
+def _settings_of_verb(options):
+    # type: (Dict[str, Any]) -> Dict[str, Any]
+    """Fill in from the environment and then from a settings file what a verb may be told there."""
+    full = _settings(options, verb=True)
+    if 'config' in full:
+        file = Settings.load(full['config']).options
+        full = dict([(o.name, file[o.name]) for o in _OPTIONS if o.everywhere and o.name in file], **full)
+    return full
+
+
 def _say(text):
     # type: (str) -> None
     """Write our own words to stderr, whatever its encoding; that nobody listens is no trouble of the script's."""
@@ -10131,20 +12427,25 @@ def _run_command(words, program):
     # type: (_Words, bool) -> int
     """Run a script as told; `program`: this process exists for nothing else, so it may take signals and adopt orphans."""
     options = _settings(words.options)
+    settings = Settings.load(options['config']) if 'config' in options else None
     script = words.script
     if script is None:
         raise UsageError('no script given; write python -m runner job.py (python -m runner --help)')
     runner = ScriptRunner(
-        script, words.rest, timeout=options.get('timeout'), grace=options.get('grace', 10.0), module=words.module,
+        script, words.rest, timeout=options.get('timeout'), grace=options.get('grace'), module=words.module,
         history_db=options.get('history_db'), enable_history=not options.get('no_history'), working_dir=options.get('cwd'),
-        env_vars=_variables_for_script(options), python=options.get('python'), labels=dict(options.get('label', ())),
+        env_vars=read_variables(options.get('env_file', ()), options.get('env', ())), python=options.get('python'),
+        labels=dict(options.get('label', ())),
         limits=Limits(options.get('max_memory'), options.get('max_cpu_time'), options.get('max_processes'),
                       options.get('max_output'), options.get('idle_timeout')),
         detach_ok=options.get('detach_ok', False), hang_stack=options.get('hang_stack', False), lock=options.get('lock'),
-        lock_wait=options.get('lock_wait', 0.0),
-        log_file=options.get('log_file'))
-    runner.monitor_interval = options.get('monitor_interval', 0.1)
-    runner.retry_config = _retry_config(options)
+        lock_wait=options.get('lock_wait'), log_file=options.get('log_file'), config_file=settings,
+        cicd_integration=gates_of(options, settings), repeat=options.get('repeat'), confirm=options.get('confirm'))
+    runner.monitor_interval = options.get('monitor_interval', runner.monitor_interval)
+    runner.retry_config = retry_config_of(options, settings)
+    if settings is not None:
+        options = dict(settings.options, **options)
+    _check_outputs(options)
     if options.get('dry_run'):
         _print(to_json(runner.get_execution_plan()))
         return 0
@@ -10155,37 +12456,90 @@ def _run_command(words, program):
     if not options.get('quiet'):
         runner._on_retry = lambda failed, delay: _say('attempt %d %s; trying again in %s' % (
             failed['attempt_number'], _verdict(failed), format_duration(delay)))
-    result = runner.run_script()
+        runner._on_repeat = _say
+    try:
+        result = runner.run_script()
+    except LaunchError as error:
+        _write_reports(_result_of_no_run(runner, error), options, runner)
+        raise
+    _write_reports(result, options, runner)
     _report_run(result, options)
     return exit_status_of(result)
 
 
-def _retry_config(options):
-    # type: (Dict[str, Any]) -> Optional[RetryConfig]
-    """Return what the --retry options ask for; None where nothing is retried."""
-    given = [name for name in ('retry_strategy', 'retry_delay', 'retry_max_delay', 'retry_on', 'skip_on') if name in options]
-    if 'retry' not in options:
-        if given:
-            raise UsageError('--%s: says how to retry, but not that; add --retry N' % given[0].replace('_', '-'))
-        return None
-    return RetryConfig(options.get('retry_strategy', RetryStrategy.EXPONENTIAL), max_attempts=options['retry'] + 1,
-                       base_delay=options.get('retry_delay', 1.0), max_delay=options.get('retry_max_delay', 60.0),
-                       retry_on=options.get('retry_on', ()), skip_on=options.get('skip_on', ()))
+def _check_outputs(options):
+    # type: (Dict[str, Any]) -> None
+    """Refuse, before anything starts, reports that could not be written, and a baseline over something that is none."""
+    for name in sorted(REPORTS) + ['save_baseline']:
+        path = options.get(name)
+        if path is None:
+            continue
+        folder = os.path.dirname(os.path.abspath(path))
+        if not os.path.isdir(folder) or os.path.isdir(path):
+            raise UsageError('--%s %s: %s' % (name.replace('_', '-'), path, 'no such folder' if not os.path.isdir(folder) else
+                                              'is a folder'))
+    if options.get('save_baseline') is not None and os.path.exists(options['save_baseline']):
+        read_baseline(options['save_baseline'])
 
 
-def _variables_for_script(options):
-    # type: (Dict[str, Any]) -> Dict[str, str]
-    """Return what --env-file and --env set, the latter being stronger."""
-    variables = {}  # type: Dict[str, str]
-    for path in options.get('env_file', ()):
+def _result_of_no_run(runner, error):
+    # type: (ScriptRunner, LaunchError) -> Dict[str, Any]
+    """Return what reports need to know of a script that could not be started: no gate could be judged."""
+    gates = [] if runner.cicd_integration is None else [
+        {'name': gate.name, 'condition': str(gate.condition or gate.regression), 'verdict': 'error', 'passed': False,
+         'reason': 'cannot be judged: the script did not start', 'metric': None, 'value': None, 'baseline': None,
+         'change_pct': None, 'runs': None, 'needed': None}
+        for gate in runner.cicd_integration.gates]
+    return {'script_path': os.path.abspath(runner.script_path), 'success': False, 'status': 'failed', 'cause': 'launch_error',
+            'evidence': str(error), 'error_summary': None, 'returncode': error.exit_status, 'metrics': {}, 'gate_results': gates,
+            'stdout': '', 'stderr': ''}
+
+
+def _write_reports(result, options, runner):
+    # type: (Dict[str, Any], Dict[str, Any], ScriptRunner) -> None
+    """Write the reports that were asked for, whatever became of the script; one that cannot be written is told."""
+    patterns = runner.redact_patterns
+    for name, write in REPORTS.items():
+        if options.get(name) is not None:
+            _write_output(options[name], write(result, patterns), name)
+    baseline = options.get('save_baseline')
+    if baseline is not None and result['success'] and result['gates_passed'] is not False:
+        runs = [repeat['metrics'] for repeat in result.get('repeats') or []] or [result['metrics']]
         try:
-            with open(path, encoding='utf-8-sig') as file:         # editors of Windows begin a file with a mark
-                text = file.read()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError('%s: cannot be read: %s' % (path, error))
-        variables.update(parse_env_file(text, path, dict(os.environ, **variables)))
-    variables.update(options.get('env', ()))
-    return variables
+            (runner.cicd_integration or CICDIntegration()).save_baseline(baseline, aggregate_metrics(runs))
+        except (OSError, UsageError) as error:
+            _say('%s: baseline not written: %s' % (baseline, error))
+    elif baseline is not None:
+        _say('%s: baseline not written: the run did not succeed and meet its gates' % baseline)
+    # A run inside a run reports to the outer one.
+    if os.environ.get('GITHUB_ACTIONS') == 'true' and not os.environ.get('SCRIPT_RUNNER_ACTIVE') and (
+            result['gate_results'] or not result['success']):
+        _tell_github(result, patterns)
+
+
+def _write_output(path, text, name):
+    # type: (str, str, str) -> None
+    try:
+        write_atomically(path, text.encode('utf-8', 'replace'))
+    except OSError as error:
+        _say('%s: %s not written: %s' % (path, name.replace('_output', ' report'), error.strerror))
+
+
+def _tell_github(result, patterns):
+    # type: (Dict[str, Any], Sequence[Any]) -> None
+    """Show the outcome beside the job: workflow commands on stderr, which GitHub reads like stdout, and the step's summary."""
+    for line in github_annotations(result, patterns):
+        try:
+            _write_all(2, line.encode('utf-8', 'replace') + b'\n')
+        except OSError:
+            pass
+    path = os.environ.get('GITHUB_STEP_SUMMARY')
+    if path:
+        try:
+            with open(path, 'ab') as file:
+                file.write(markdown_summary(result, patterns).encode('utf-8', 'replace')[:_SUMMARY_BYTES] + b'\n')
+        except OSError as error:
+            _say('%s: summary not written: %s' % (path, error.strerror))
 
 
 def _can_own_process():
@@ -10210,6 +12564,9 @@ def _report_run(result, options):
             write_atomically(options['json_output'], to_json(result).encode('utf-8', 'replace'))
         except OSError as error:
             _say('%s: result not written: %s' % (options['json_output'], error.strerror))
+    for gate in result['gate_results']:
+        if gate['verdict'] != 'pass' or options.get('verbose'):
+            _say('gate %s: %s: %s' % (_printable(gate['name']), gate['verdict'], _printable(gate['reason'])))
     if not options.get('quiet'):
         _say(summary_line(result))
 
@@ -10273,14 +12630,16 @@ def _show_verb(arguments, options):
         samples = manager.get_samples(run['id'])
         attempts = manager.get_attempts(run['correlation_id'])
         artefacts = manager.get_artefacts(run['id'])
+        judgement = manager.get_judgement(run['id'])
         fingerprint = run['error_fingerprint']
         sightings = manager.get_error_history(fingerprint, run['script_path']) if fingerprint else None
     known = LogAnalyzer.KNOWN_PATTERNS.get(run['error_kind'])
     if arguments.json:
         _print(to_json(dict(run, samples=samples, attempts=[a['id'] for a in attempts], artefacts=artefacts,
-                            error_advice=known and known.advice, error_history=sightings)))
+                            error_advice=known and known.advice, error_history=sightings, judgement=judgement)))
     else:
-        _print(format_run(run, samples, attempts, artefacts, known.advice if known else None, sightings))
+        _print(format_run(run, samples, attempts, artefacts, known.advice if known else None, sightings,
+                          judgement))
     return 0
 
 
@@ -10370,6 +12729,70 @@ def _prune_verb(arguments, options):
         _print(format_retention(plan, arguments.dry_run))
     if arguments.max_size is not None and not arguments.dry_run and size > arguments.max_size:
         _say('%s is still %s: nothing more can be deleted' % (manager.db_path, format_mib(size / _MIB)))
+    return 0
+
+
+def _check_verb(arguments, options):
+    # type: (Any, Dict[str, Any]) -> int
+    """Judge a recorded run. Words are conditions, but for the last where it names a run."""
+    words = list(arguments.conditions)
+    number = words.pop() if words and (words[-1] == 'last' or words[-1].isdigit()) else 'last'
+    asked = {'gate': [_read_condition(word) for word in words], 'regression': arguments.regression or ()}  # type: Dict[str, Any]
+    asked.update((name, value) for name, value in vars(arguments).items()
+                 if name in ('baseline', 'on_inconclusive') and value is not None)
+    integration = gates_of(asked, Settings.load(options['config']) if 'config' in options else None)
+    if integration is None:
+        raise UsageError("check: nothing to judge; write python -m runner check 'cpu_max < 90' last")
+    with _manager_for_reading(options) as manager:
+        run = _find_run(manager, number)
+        past = _Past(manager, run, run['id'])
+        passed, gates = integration.check_gates(gate_values(run, integration, past), past.values)
+    if arguments.json:
+        _print(to_json({'run': run['id'], 'status': run['status'], 'passed': passed and bool(run['success']),
+                        'gate_results': gates}))
+    else:
+        _print('run %d: %s\n%s' % (run['id'], _verdict(run), format_gates(gates)))
+    return 0 if passed and run['success'] else _EXIT_GATE
+
+
+def _ab_verb(arguments, options):
+    # type: (Any, Dict[str, Any]) -> int
+    import shlex
+    commands = []
+    for text in (arguments.before, arguments.after):
+        try:
+            words = shlex.split(text)
+        except ValueError as error:
+            raise UsageError('ab: %r: %s' % (text, error))
+        if not words:
+            raise UsageError("ab: an empty command; write python -m runner ab 'python old.py' 'python new.py'")
+        commands.append(words)
+
+    def make(words):
+        # type: (List[str]) -> ScriptRunner
+        return ScriptRunner(words[0], words[1:], timeout=arguments.timeout, history_db=options.get('history_db'),
+                            enable_history=arguments.record)
+    told = (lambda done, total: _say('%d of %d runs' % (done, total))) if options.get('verbose') else None
+    comparison = run_ab(lambda: make(commands[0]), lambda: make(commands[1]), arguments.runs, told)
+    if arguments.json:
+        _print(to_json(dict(comparison, a=arguments.before, b=arguments.after)))
+    else:
+        _print('A: %s\nB: %s\n\n%s\n\n%s' % (_printable(arguments.before), _printable(arguments.after), format_ab(comparison),
+                                           comparison['sentence']))
+    return 0
+
+
+def _config_verb(arguments, options):
+    # type: (Any, Dict[str, Any]) -> int
+    if arguments.action != 'check':
+        _print(to_json(settings_schema()) if arguments.action == 'schema' else settings_example().rstrip('\n'))
+        return 0
+    file = arguments.file or options.get('config')
+    if file is None:
+        raise UsageError('config check: no file; write python -m runner config check FILE')
+    settings = Settings.load(file)
+    if not options.get('quiet'):
+        _print('%s: valid; it sets %s' % (file, ', '.join(settings.values)))
     return 0
 
 
@@ -10857,6 +13280,21 @@ _VERBS = {
         _argument('--max-size', metavar='S', type=_read_size, help='delete the oldest runs until the file has at most 500MiB, …'),
         _argument('--archive', metavar='FILE', help='add the runs to FILE first, as JSON lines (gzipped: name it .gz)'),
         _argument('--dry-run', action='store_true', help='only say how many, and why'))),
+    'check': _Verb('judge a recorded run by conditions; exit status 123 when it does not meet them', _check_verb, (
+        _argument('conditions', nargs='*', metavar="'CONDITION' or RUN", help="what must be true; last: a run, or 'last'"),
+        _argument('--regression', metavar='METRIC', action='append', type=_read_gated_metric,
+                  help='the metric must not be worse than in the good runs before (repeatable)'),
+        _argument('--baseline', metavar='FILE', help='judge by a file of values with tolerances'),
+        _argument('--on-inconclusive', metavar='WHAT', type=check_inconclusive, help='warn (default), pass or fail'))),
+    'ab': _Verb('run two commands in turn and say which is faster or smaller, and how sure that is', _ab_verb, (
+        _argument('before', metavar="'COMMAND A'", help='words as for a shell, which is not used'),
+        _argument('after', metavar="'COMMAND B'", help='what is compared with it'),
+        _argument('--runs', metavar='N', type=_read_count, default=10, help='runs of each (default 10)'),
+        _argument('--timeout', metavar='D', type=_read_positive_duration, help='end a run after this long'),
+        _argument('--record', action='store_true', help='keep the runs in the history'))),
+    'config': _Verb('check a settings file; or print its JSON schema, or an example with every key', _config_verb, (
+        _argument('action', choices=('check', 'schema', 'example'), metavar='check|schema|example', help='what to do'),
+        _argument('file', nargs='?', metavar='FILE', help='the settings file to check')), json=False),
     'report': _Verb('write one run as an HTML file that needs nothing else, to attach to a ticket', _report_verb, (
         _RUN_ARGUMENT, _argument('-o', '--output', metavar='FILE', help='default: run-N.html in this folder')), json=False),
     'dashboard': _Verb('show every run in a browser, live', _dashboard_verb, (
@@ -10918,7 +13356,7 @@ def _verb_command(words):
     options = dict(words.options)
     options.update((option.name, getattr(arguments, option.name)) for option in _OPTIONS
                    if option.everywhere and hasattr(arguments, option.name))
-    return _VERBS[verb].carry_out(arguments, _settings(options, verb=True))
+    return _VERBS[verb].carry_out(arguments, _settings_of_verb(options))
 
 
 def help_text():

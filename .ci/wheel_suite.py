@@ -13,8 +13,9 @@ import tempfile
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-# pyproject.toml for pytest's settings; the rest is what is collected.
-NEEDED = ('pyproject.toml', 'test_script.py', 'tests')
+# pyproject.toml for pytest's settings, benchmarks for the noise that tests/test_trends.py shares with them; the rest is what is
+# collected.
+NEEDED = ('pyproject.toml', 'test_script.py', 'tests', 'benchmarks')
 
 
 def copy_tests(folder):

@@ -10,6 +10,7 @@ Every series has its own seed, so the table is the same on every machine. The no
 large in percent there, and what holds the claims down is their significance alone. Figures are printed, never judged.
 """
 import argparse
+import importlib.util
 import json
 import math
 import multiprocessing
@@ -20,7 +21,8 @@ import sys
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(1, os.path.dirname(HERE))
+if importlib.util.find_spec('runner') is None:
+    sys.path.insert(1, os.path.dirname(HERE))
 
 LENGTHS = (30, 60, 200, 500)
 CLAIMS = ('trend', 'step', 'regression')
@@ -117,7 +119,7 @@ from otava.analysis import compute_change_points
 for line in sys.stdin:
     found = compute_change_points(json.loads(line), window_len=50, max_pvalue=0.001)
     points = found[0] if isinstance(found, tuple) else found
-    print(json.dumps([point.index for point in points]), flush=True)
+    print(json.dumps([int(point.index) for point in points]), flush=True)
 '''
 
 

@@ -16,6 +16,7 @@ import importlib.util
 import json
 import os
 import platform
+import random
 import shutil
 import signal
 import statistics
@@ -36,6 +37,7 @@ if importlib.util.find_spec('runner') is None:
     sys.path.insert(1, os.path.dirname(HERE))
     os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, (os.path.dirname(HERE), os.environ.get('PYTHONPATH'))))
 
+import calibration  # noqa: E402
 import records  # noqa: E402
 
 import runner  # noqa: E402
@@ -458,6 +460,34 @@ def children(lab):
              'user_time + system_time / getrusage in the script, children waited for; %d rounds' % len(ratios))]
 
 
+def trends(lab):
+    analyzer, rows = runner.TrendAnalyzer(), []
+    for name, n, target in (('calculate_linear_regression', 10000, '≤ 10 ms'), ('calculate_linear_regression', 200, '≤ 5 ms'),
+                            ('detect_change_points', 200, '≤ 5 ms'), ('detect_regression', 200, '≤ 5 ms')):
+        values, times = calibration.normal(random.Random(n), n), []
+        for _ in lab.rounds(50, 15):
+            began = time.perf_counter()
+            getattr(analyzer, name)(values)
+            times.append(1e3 * (time.perf_counter() - began))
+        rows.append(('%s of %s values' % (name, format(n, ',')), target, spread(times, unit=' ms'),
+                     'normal noise, %d times' % len(times)))
+    return rows
+
+
+def false_claims(lab):
+    seeds, rows = lab.rounds(200, 50), []
+    for noise in calibration.NOISES:
+        shares = []
+        for n in (30, 60, 200):
+            verdicts = [calibration.judge((noise, n, seed)) for seed in seeds]
+            shares.append('/'.join('%.1f' % (100.0 * sum(column) / len(seeds)) for column in zip(*verdicts)))
+        rows.append(('claimed of stationary series, %s' % noise, '≤ 3 %' if noise.startswith('AR(1)') else '≤ 1 %',
+                     '%s %%' % ', '.join(shares),
+                     'trend/step/regression, of %d series each of 30, 60, 200 values; benchmarks/calibration.py has the whole '
+                     'table' % len(seeds)))
+    return rows
+
+
 def told(path):
     """Return the number that a script wrote to a file."""
     with open(path) as file:
@@ -466,7 +496,8 @@ def told(path):
 
 BENCHMARKS = {
     'startup': startup, 'sample': sample, 'supervisor': supervisor, 'khz': khz, 'duration': duration, 'output': output,
-    'record': record, 'writers': writers, 'history-verbs': history_verbs, 'queries': queries, 'peak': peak, 'children': children}
+    'record': record, 'writers': writers, 'history-verbs': history_verbs, 'queries': queries, 'peak': peak, 'children': children,
+    'trends': trends, 'false-claims': false_claims}
 
 
 # ======================================================================================================

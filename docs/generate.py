@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the reference pages that are made from the code: cli.md, metrics.md, history.md.
+"""Write the reference pages that are made from the code: cli.md, settings.md, metrics.md, history.md.
 
     python docs/generate.py            # write them beside this file
     python docs/generate.py --check    # write nothing; exit 1 naming the pages that are stale
@@ -91,7 +91,19 @@ def history_page():
     return ''.join(parts)
 
 
-PAGES = {'cli.md': cli_page, 'metrics.md': metrics_page, 'history.md': history_page}
+def settings_page():
+    """Return the page of the settings file: every key of the table."""
+    rows = []
+    for path, setting in runner.walk_settings():
+        name = '.'.join(path).replace('.[]', '[]')
+        what = getattr(setting.form, 'what', '')
+        rows.append(['`%s`%s' % (name, ' (required)' if setting.required else ''), what, setting.default or '', setting.meaning,
+                     '`--%s`' % setting.option.replace('_', '-') if setting.option else ''])
+    return ('# Settings\n\n' + MADE + 'Keys of the YAML file that `--config` names. `[]` stands for the entries of a list.\n\n'
+            + table(['key', 'holds', 'default', 'meaning', 'option'], rows))
+
+
+PAGES = {'cli.md': cli_page, 'settings.md': settings_page, 'metrics.md': metrics_page, 'history.md': history_page}
 
 
 def stale_pages():

@@ -67,7 +67,7 @@ def script(name):
 
 def child_environment(folder, **more):
     """Return an environment in which a started runner finds this module and writes only below `folder`."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith('SCRIPT_RUNNER_')}
+    env = {name: value for name, value in os.environ.items() if not name.startswith(('SCRIPT_RUNNER_', 'GITHUB_'))}
     env.update(HOME=str(folder), XDG_STATE_HOME=os.path.join(str(folder), 'state'), TMPDIR=str(folder),
                SCRIPT_RUNNER_HISTORY_DB=os.path.join(str(folder), 'history.db'), PYTHONIOENCODING='utf-8')
     paths = [os.path.dirname(os.path.abspath(runner.__file__))]

@@ -36,8 +36,9 @@ def commands():
 
 @own_process_only
 def test_commands_of_the_readme_work(place):
-    """Each is run in a folder with a job.py, its history and a .env; none is a usage error."""
+    """Each is run in a folder with a job.py, its history, a .env and a ci.yaml; none is a usage error."""
     job = place.write('job.py', 'print("fine")')
+    place.write('ci.yaml', 'timeout: 5m\n')
     place.write('.env', 'A=1\n')
     with runner.HistoryManager(place.history) as history:
         for number in range(60):                  # the README speaks of runs 57 and 58
@@ -46,7 +47,8 @@ def test_commands_of_the_readme_work(place):
     assert len(lines) >= 10
     for line in lines:
         finished = place.run(*shlex.split(line)[3:])
-        assert finished.status == 0 or line.split()[3] == 'doctor', (line, finished)
+        may_judge = line.split()[3] == 'doctor' or '--baseline' in line and finished.status == 123     # a busy machine is slow
+        assert finished.status == 0 or may_judge, (line, finished)
 
 
 def test_the_python_of_the_readme_works(place):

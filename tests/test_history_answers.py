@@ -40,6 +40,7 @@ def test_trend_finds_the_step_and_its_commit(answers):
     text = answers('trend', 'execution_time_seconds', 'job.py')
     assert 'execution_time_seconds of' in text and '50 runs' in text and '1 that did not succeed left out' in text
     assert 'commit bbbbbbbbbb after aaaaaaaaaa' in text and '^ a step' in text and text.count('│') == 8
+    assert 'no trend since then: 1.49 s in the middle; ' in text
     assert 'next: about 1.5' in text
     found = answers('trend', 'execution_time_seconds', json=True)
     assert [abs(step['run_id'] - 31) <= 1 for step in found['change_points']] == [True]

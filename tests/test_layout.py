@@ -19,6 +19,8 @@ SECTIONS = {
     7: ('Remembering', {1, 2, 3}),
     8: ('Trends', {1, 2}),
     9: ('Logs', {1, 2}),
+    10: ('Gates', {1, 2, 3, 8}),
+    12: ('Settings', {1, 2, 3, 5, 6, 7, 10, 11}),
     13: ('ScriptRunner', set(range(1, 13))),
     15: ('Reports', {1, 2, 8, 10}),
     16: ('Command line', set(range(1, 16))),
