@@ -57,6 +57,8 @@ CACHE_TTL_SECONDS = 2
 CACHE_ENTRIES = 256
 #: How often the file is asked whether somebody wrote.
 POLL_SECONDS = 0.25
+#: How long until what could not be read is tried again, when nobody has written meanwhile.
+RETRY_SECONDS = 2.0
 #: A client that does not take a message within this time is dropped.
 SEND_TIMEOUT_SECONDS = 5.0
 MAX_CLIENTS = 1000
@@ -183,8 +185,7 @@ class Guard(object):
         self.hosts = set(LOOPBACK_NAMES) | {host.lower() for host in hosts}
         self.headers = [(name.encode(), value.encode()) for name, value in (
             ('Content-Security-Policy', policy), ('X-Content-Type-Options', 'nosniff'), ('X-Frame-Options', 'DENY'),
-            ('Referrer-Policy', 'no-referrer'), ('Cross-Origin-Resource-Policy', 'same-origin'),
-            ('Cross-Origin-Opener-Policy', 'same-origin'), ('Cache-Control', 'no-store'))]
+            ('Referrer-Policy', 'no-referrer'), ('Cross-Origin-Resource-Policy', 'same-origin'), ('Cache-Control', 'no-store'))]
 
     async def __call__(self, scope, receive, send):
         if scope['type'] not in ('http', 'websocket'):
@@ -206,6 +207,8 @@ class Guard(object):
     def judge(self, scope, headers):
         """Return None, or (status, sentence) of why this request is refused."""
         here = (scope.get('server') or (None,))[0]
+        if here is not None and here.startswith('::ffff:'):        # IPv4 on a socket for both
+            here = here[len('::ffff:'):]
         host = host_name(headers.get('host', ''))
         if host not in self.hosts and host != here:
             return 421, ('%r: not a name of this dashboard (a page elsewhere may try to read it); use the address that it '
@@ -307,50 +310,55 @@ class Feed(object):
             moved.set()
 
     async def _walk(self, send, at):
+        """Send until the client is gone: hello, then what is new, and what is wrong while something is."""
         told, greeted = None, False
         while True:
-            moved = self._moved
-            if self.problem != told:
-                told = self.problem
-                if told is not None:
-                    await send(compact(dict(told, type='problem')))
-                    greeted = greeted and at is not None
-            if told is None:
-                if not greeted:
-                    at = await self._greet(send, at)
-                    greeted = at is not None
-                elif at != self.head:
-                    at = await self._step(send, at)
-                    if at is None:                 # the cursor is of another file, or too old
-                        greeted = False
-                    continue
-                if greeted and at != self.head:
-                    continue
-            await moved.wait()
+            moved, problem, wait = self._moved, self.problem, None
+            if problem is None:
+                try:
+                    at, greeted = await (self._step(send, at) if greeted else self._greet(send, at))
+                    told = None
+                except (runner.RunnerError, sqlite3.Error, OSError) as error:
+                    problem, wait = error_body(str(error)), RETRY_SECONDS
+            if problem is not None:
+                greeted = False                    # when all is well again, hello says so
+                if problem != told:
+                    told = problem
+                    await send(compact(dict(problem, type='problem')))
+            elif not greeted or self._is_behind(at):
+                continue
+            try:
+                await asyncio.wait_for(moved.wait(), wait)
+            except (asyncio.TimeoutError, TimeoutError):
+                pass
 
     async def _greet(self, send, at):
-        """Send hello; returns where to go on: at the client's own cursor if it came with one, else at that of hello."""
-        try:
-            rest, cursor = await self._shared(('hello', self.head), self._read_hello)
-        except (runner.RunnerError, sqlite3.Error, OSError):
-            return at
+        """Send hello; returns as `_step`: a client goes on at its own cursor if it came with one, else at that of hello."""
+        rest, cursor = await self._shared(('hello', self.head), self._read_hello)
         start = at if at is not None else cursor
         await send(compact({'type': 'hello', 'cursor': start, 'resumed': at is not None})[:-1] + rest)
-        return start
+        return (cursor, True) if at is None else await self._step(send, at)
+
+    def _is_behind(self, at):
+        """Tell whether the head is further than a cursor; that of a hello may be further than the head, which follows."""
+        identity, _, revision = at.rpartition('-')
+        head_identity, _, head_revision = self.head.rpartition('-')
+        return identity != head_identity or int(revision) < int(head_revision)
 
     async def _step(self, send, at):
-        """Send what lies between a client's cursor and the head, or its first part; returns the new cursor, None: greet anew."""
+        """Send what lies between a client's cursor and the head, or its first part.
+
+        Returns (the new cursor, True), or (None, False) when it has to be greeted anew: its cursor is of another file, too
+        old, or none at all.
+        """
         head = self.head
         try:
             text, cursor = await self._shared((at, head), lambda: self._read_step(at, head))
         except runner.UsageError:
-            return None
-        except (runner.RunnerError, sqlite3.Error, OSError):
-            await asyncio.sleep(POLL_SECONDS)      # told as a problem by _look
-            return at
+            return None, False
         if text:
             await send(text)
-        return cursor
+        return cursor, cursor is not None
 
     async def _shared(self, key, read):
         """Return what `read` gives, in a thread; clients that ask for the same at once or later get the same."""
@@ -545,6 +553,7 @@ def create_app(db_path=None, host='127.0.0.1', token=None, allow_actions=False):
     _add_error_handlers(app)
     _add_page(app, page)
     _add_reading(app, history, allow_actions)
+    _add_alerts(app, history)
     _add_metrics(app, history)
     _add_actions(app, history, token, allow_actions)
     _add_live(app, feed)
@@ -670,6 +679,13 @@ def _add_reading(app, history, allow_actions):
             manager, history.run(reference), history.run(run)))
 
 
+def _add_alerts(app, history):
+    @app.get('/api/alerts', tags=['judged'], summary='What rules said, newest first, and the silences that hold')
+    def alerts(limit: int = Query(200, ge=1, le=MAX_PER_PAGE)):
+        manager = history.open()
+        return {'alerts': runner.read_alerts(manager, limit=limit), 'silences': runner.AlertIntelligence(manager).get_silences()}
+
+
 def known_metric(name):
     """Return the name of a metric with numbers; one that is in no registry is one that scripts reported themselves."""
     if name in runner.METRICS and runner.METRICS[name].unit == 'UTC':
@@ -764,6 +780,18 @@ def _add_actions(app, history, token, allow_actions):
         runner.stop_run(history.run(run_id), force)
         return {'stopping': run_id, 'force': force}
 
+    @app.post('/api/silences', tags=['actions'], summary='Let a rule tell nobody for so long')
+    def silence(request: Request, rule: str = Body(max_length=200), duration: str = Body(max_length=40, examples=['2h']),
+                reason: str = Body('', max_length=500)):
+        check(request)
+        end = runner.AlertIntelligence(history.open()).silence(rule, runner.parse_duration(duration), reason)
+        return {'rule': rule, 'end_time': runner.format_time(end)}
+
+    @app.post('/api/silences/end', tags=['actions'], summary='Let a rule tell again')
+    def unsilence(request: Request, rule: str = Body(max_length=200, embed=True)):
+        check(request)
+        return {'rule': rule, 'ended': runner.AlertIntelligence(history.open()).unsilence(rule)}
+
 
 def _add_live(app, feed):
     @app.websocket('/ws/metrics')
@@ -838,8 +866,9 @@ def serve(db_path, host, port, allow_actions, tell):
     if token is None and needs_token:
         import secrets
         token = secrets.token_urlsafe(24)
-    app = create_app(db_path, host, token, allow_actions)
-    shown = host if ':' not in host else '[%s]' % host
+    is_everywhere = address in ('0.0.0.0', '::')
+    app = create_app(db_path, socket.gethostname() if is_everywhere else host, token, allow_actions)
+    shown = socket.gethostname() if is_everywhere else host if ':' not in host else '[%s]' % host
     url = 'http://%s:%d/' % (shown, listener.getsockname()[1])
     tell('dashboard of %s' % app.state.history.manager.db_path)
     tell('open %s%s (Ctrl-C ends it)' % (url, '#token=' + token if needs_token else ''))

@@ -189,6 +189,9 @@ def test_an_address_that_others_reach_needs_the_token():
     assert judge(TOKEN, authorization='Bearer ' + TOKEN) is None
     offered = 'script-runner, bearer.' + base64.urlsafe_b64encode(TOKEN.encode()).decode().rstrip('=')
     assert judge(TOKEN, sec_websocket_protocol=offered) is None and judge(TOKEN, sec_websocket_protocol='bearer.x') == 401
+    assert judge(TOKEN, here='::ffff:192.0.2.7', host='192.0.2.7') == 401
+    assert judge(TOKEN, here='::ffff:192.0.2.7', host='192.0.2.7', authorization='Bearer ' + TOKEN) is None
+    assert judge(None, here='::ffff:127.0.0.1', host='localhost') is None
     assert judge(None, here='127.0.0.1') is None and judge(None, here='::1', host='[::1]:8000') is None
 
 
@@ -268,6 +271,35 @@ def test_trends_are_those_of_the_library(served, history):
     assert "no such metric" in served.get('/api/trends?script=/srv/job.py&metric=no_such', 400)['error']
 
 
+def test_alerts_and_silences_are_shown(served, history):
+    """What rules said of a run stands with it and in the list; a silence is listed."""
+    run_id = save(history, 1)
+    manager = runner.AlertManager(history)
+    manager.add_alert('failed <b>', "status = 'failed'", ['log'], severity='ERROR')
+    manager.check_alerts(dict(history.get_execution(run_id)['metrics'], status='failed'))
+    runner.AlertIntelligence(history).silence('noisy', 3600, 'known')
+    found = served.get('/api/alerts')
+    assert [(alert['name'], alert['severity']) for alert in found['alerts']] == [('failed <b>', 'ERROR')]
+    assert [(silence['rule'], silence['reason']) for silence in found['silences']] == [('noisy', 'known')]
+    assert served.get('/api/executions/%d' % run_id)['alerts'] == []
+
+
+def test_a_rule_is_silenced_and_told_again(history):
+    """With the token and the header; a time that is none is a sentence."""
+    served = Served(history.db_path, token=TOKEN, allow_actions=True)
+    try:
+        good = {'Authorization': 'Bearer ' + TOKEN, 'X_Script_Runner_Action': '1', 'Content_Type': 'application/json'}
+        body = '{"rule": "noisy", "duration": "2h", "reason": "known"}'
+        assert served.ask('/api/silences', 'POST', body, Content_Type='application/json')[0] == 401
+        assert served.ask('/api/silences', 'POST', body, **good)[0] == 200
+        assert served.get('/api/alerts')['silences'][0]['rule'] == 'noisy'
+        assert served.ask('/api/silences', 'POST', body.replace('2h', 'soon'), **good)[0] == 400
+        assert served.ask('/api/silences/end', 'POST', '{"rule": "noisy"}', **good)[0] == 200
+        assert served.get('/api/alerts')['silences'] == []
+    finally:
+        served.stop()
+
+
 @pytest.mark.parametrize('path, status', [
     ('/api/executions/99', 404), ('/api/executions/0', 422), ('/api/executions/9999999999999999999999', 422), ('/api/executions/x', 422),
     ('/api/nothing', 404), ('/api/executions?script=/etc/passwd', 404), ('/api/executions?status=odd', 400), ('/api/executions?label=x', 400),
@@ -294,7 +326,7 @@ def test_the_openapi_document_names_every_route(served):
     """Each with a summary, and the form of its errors."""
     document = served.get('/openapi.json')
     for path in ('health', 'scripts', 'executions', 'executions/{run_id}', 'executions/{run_id}/samples', 'executions/{run_id}/output', 'metrics',
-                 'trends', 'anomalies', 'compare', 'stats'):
+                 'trends', 'anomalies', 'compare', 'alerts', 'stats'):
         operation = document['paths']['/api/' + path]['get']
         assert operation['summary'] and operation['responses']['422']['content']['application/json']['schema']['$ref'].endswith('/Error')
 
@@ -370,6 +402,8 @@ def test_an_unwell_history_is_a_sentence(tmp_path, kind, words):
         assert served.ask('/metrics')[0] == 503 and served.ask('/')[0] == 200
         with served.live() as client:
             assert words in read(client)['error']
+        with served.live('0011223344556677-1') as client:
+            assert words in read(client, 'problem')['error']
         assert kind != 'absent' or not os.path.exists(path)
     finally:
         served.stop()
@@ -444,12 +478,26 @@ def test_a_client_that_comes_back_misses_nothing(served, history):
         while len(seen) < 5:
             seen += [run['id'] for run in read(client)['ended']]
         assert seen == missed and first not in seen
-    for foreign in ('0011223344556677-5', 'rubbish'):
+    for foreign in ('0011223344556677-5', 'rubbish', cursor.split('-')[0] + '-99999'):
         with served.live(foreign) as client:
             message = read(client, 'hello')
             while message.get('resumed'):
                 message = read(client, 'hello')
             assert message['cursor'].split('-')[0] == cursor.split('-')[0]
+
+
+def test_a_greeting_that_is_ahead_waits_for_the_rest(served, history):
+    """What is written between the look at the file and the greeting is neither told twice nor waited for in a circle."""
+    feed = served.app.state.feed
+    real = feed._read_hello
+    feed._read_hello = lambda: (save(history), save(history), real())[2]
+    with served.live() as client, served.live() as other:
+        read(client, 'hello')
+        feed._read_hello = real
+        run_id = save(history)
+        assert [run['id'] for run in read(client, 'delta')['ended']] == [run_id]
+        read(other, 'hello')
+        assert served.get('/api/executions')['total'] == run_id
 
 
 def test_many_clients_share_one_reading(served, history, monkeypatch):
