@@ -4694,7 +4694,10 @@ class _Borrowed(object):
 
     def __exit__(self, kind, *_):
         # type: (Any, *Any) -> None
-        self._manager._give_back(self._connection, self._mark)
+        if self._mark == self._manager._mark:
+            self._manager._give_back(self._connection)
+        else:
+            self._connection.close()                 # another file stands there by now
 
 
 class _Writing(object):
@@ -4881,12 +4884,12 @@ class HistoryManager(object):
                 return self._idle.pop()
         return self._open()
 
-    def _give_back(self, connection, mark):
-        # type: (Any, Any) -> None
+    def _give_back(self, connection):
+        # type: (Any) -> None
         if connection.in_transaction:
             connection.rollback()
         with self._lock:
-            if len(self._idle) < self.pool_size and self._pid == os.getpid() and mark == self._mark:
+            if len(self._idle) < self.pool_size and self._pid == os.getpid():
                 self._idle.append(connection)
                 return
         connection.close()
@@ -14982,7 +14985,7 @@ def _read_pair(text):
     return key, value
 
 
-def _read_port(text):
+def _read_listening_port(text):
     # type: (str) -> int
     if not text.isdecimal() or int(text) > 65535:
         raise UsageError('%r: not a port; 0 to 65535' % text)
@@ -16049,8 +16052,9 @@ def describe_run(manager, run):
     known, fingerprint = LogAnalyzer.KNOWN_PATTERNS.get(run['error_kind']), run['error_fingerprint']
     run = dict(run, error_advice=known.advice if known else None,
                error_history=manager.get_error_history(fingerprint, run['script_path']) if fingerprint else None)
-    run = dict(run, alerts=read_alerts(manager, run['id']), artefacts=manager.get_artefacts(run['id']), last_good=manager.get_last_good(run['id']), attempts=[
-        {name: attempt[name] for name in _ATTEMPT_FIELDS} for attempt in manager.get_attempts(run['correlation_id'])])
+    run = dict(run, alerts=read_alerts(manager, run['id']), artefacts=manager.get_artefacts(run['id']),
+               last_good=manager.get_last_good(run['id']), attempts=[
+                   {name: attempt[name] for name in _ATTEMPT_FIELDS} for attempt in manager.get_attempts(run['correlation_id'])])
     rows = [[row[name] for name in SAMPLE_FIELDS] for row in manager.get_samples(run['id'])]
     return {'run': run, 'samples': {'fields': SAMPLE_FIELDS, 'rows': rows}, 'metrics': describe_metrics(), 'comparison': None,
             'version': __version__, 'written': format_time(time.time())}
@@ -16180,7 +16184,7 @@ _VERBS = {
     'dashboard': _Verb('show every run in a browser, live', _dashboard_verb, (
         _argument('--host', metavar='NAME', default='127.0.0.1',
                   help='address to listen on (default 127.0.0.1); any that others can reach needs a token, which is printed'),
-        _argument('--port', metavar='N', type=_read_port, default=8000, help='default 8000; 0: any that is free'),
+        _argument('--port', metavar='N', type=_read_listening_port, default=8000, help='default 8000; 0: any that is free'),
         _argument('--allow-actions', action='store_true', help='let the page stop runs and silence alerts, with a token')),
         json=False),
     'doctor': _Verb('examine this machine and the history', _doctor_verb),
