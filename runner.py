@@ -6717,7 +6717,7 @@ def _theil_sen(x, y):
     import math
     slopes = []  # type: List[float]
     n = len(x)
-    if all([b - a == 1.0 for a, b in zip(x, x[1:])]):       # every run, as nearly always: half the time
+    if all(b - a == 1.0 for a, b in zip(x, x[1:])):       # every run, as nearly always: half the time
         for gap in range(1, n):
             slopes += [(b - a) / gap for a, b in zip(y, y[gap:])]
     else:
@@ -7334,7 +7334,8 @@ def _analyze_runs(analyzer, rows, result, better, window_size, threshold_pct):
         last=_run_record(runs[-1]) if runs else None, median=_median(values) if values else None,
         percentiles=analyzer.calculate_percentiles(values), regression_line=line,
         line_since_step=analyzer.calculate_linear_regression(values[steps[-1]['index']:]) if steps else None,
-        per_day=_slope_per_day(runs, values), anomalies=odd, change_points=steps, regression=regression, reasons=reasons, runs=[_run_record(run) for run in runs])
+        per_day=_slope_per_day(runs, values), anomalies=odd, change_points=steps, regression=regression, reasons=reasons,
+        runs=[_run_record(run) for run in runs])
     return result
 
 
