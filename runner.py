@@ -4762,6 +4762,10 @@ def _history_error(path, error):
     return HistoryError('%s: %s' % (path, text))
 
 
+#: Held while a function is made known to SQLite: PyPy's sqlite3 fails when two threads do so for the first time at once.
+_registering = allocate_lock()
+
+
 class HistoryManager(object):
     """Every run, in a local SQLite file that any tool can open: the views `executions` and `metrics`, table `samples`.
 
@@ -4866,7 +4870,8 @@ class HistoryManager(object):
         # type: (str, bool) -> Any
         connection = _sqlite().connect(target, timeout=self.timeout, isolation_level=None, check_same_thread=False, uri=uri)
         connection.execute('PRAGMA foreign_keys = ON')
-        connection.create_function('runner_label', 2, _label_in_json)
+        with _registering:
+            connection.create_function('runner_label', 2, _label_in_json)
         return connection
 
     def _prepare(self, connection):
