@@ -21,6 +21,7 @@ Contents, in the order of dependence (a section uses only those named in tests/t
      8. Trends          TrendAnalyzer and its kin: lists of numbers in, verdicts out; no database inside
      9. Logs            StructuredLogger: events as JSON lines; LogAnalyzer: what went wrong, and its name
     10. Gates           PerformanceGate, CICDIntegration, their reports; comparing two samples
+    11. Alerts          rules over runs, and how people are told, once
     12. Settings        the YAML file: one table from which validation, schema and example come
     13. ScriptRunner    the pipeline of one run: launch, watch, remember
     15. Reports         results as text, tables and JSON
@@ -58,6 +59,9 @@ __all__ = [
     'TrendAnalyzer', 'BaselineCalculator', 'MLAnomalyDetector', 'MetricsCorrelationAnalyzer', 'ResourceForecaster',
     'StructuredLogger', 'LogPattern', 'LogAnalyzer',
     'GATE_VERDICTS', 'RegressionRule', 'judge_regression', 'PerformanceGate', 'CICDIntegration', 'compare_samples',
+    'AlertSeverity', 'Alert', 'AlertPolicy', 'AlertState', 'AlertObservation', 'step_alert', 'format_message',
+    'format_message_html', 'EmailConfig', 'SlackConfig', 'WebhookConfig', 'sign_webhook', 'read_alerts', 'LIVE_METRICS',
+    'AlertIntelligence', 'AlertManager', 'learn_schedule', 'judge_schedule', 'CronSchedule', 'parse_cron',
     'Setting', 'settings_table', 'Settings', 'settings_schema', 'settings_example',
     'ExecutionHook', 'ScriptRunner',
     'main',
@@ -2356,7 +2360,7 @@ class LaunchPlan(object):
     """
     __slots__ = ('argv', 'executable', 'script_path', 'script_args', 'env', 'cwd', 'timeout', 'grace', 'interval',
                  'capture_bytes', 'correlation_id', 'attempt_number', 'python_version', 'limits', 'detach_ok',
-                 'hang_stack')
+                 'hang_stack', 'on_sample')
     if TYPE_CHECKING:
         argv = []  # type: List[str]
         executable = ''  # type: str
@@ -2371,6 +2375,7 @@ class LaunchPlan(object):
         python_version = None  # type: Optional[str]
         limits = None  # type: Optional[Limits]
         detach_ok = hang_stack = False
+        on_sample = None  # type: Optional[Callable[[Any], None]]
 
     def __init__(self, **values):
         # type: (**Any) -> None
@@ -3411,7 +3416,7 @@ class Attempt(object):
         """Begin to sample, now that the script's own program is known to run."""
         self._oom_before = count_oom_kills() if _LINUX else None
         try:
-            self.monitor = ProcessMonitor(self.pid, self.plan.interval, adopter=self._adopter, ignored=self._ignored,
+            self.monitor = ProcessMonitor(self.pid, self.plan.interval, self.plan.on_sample, self._adopter, ignored=self._ignored,
                                           from_birth=True, started=self.started)
             self.monitor.start()
         except Exception as error:              # border: a sampler that cannot start costs the samples, not the run
@@ -4546,6 +4551,35 @@ CREATE TABLE judgement (
     gates TEXT NOT NULL
 );
 """,
+    """
+CREATE TABLE alerts (
+    id INTEGER PRIMARY KEY,
+    execution_id INTEGER REFERENCES run (id) ON DELETE CASCADE,
+    alert_time TEXT NOT NULL,
+    script_path TEXT NOT NULL, name TEXT NOT NULL, severity TEXT NOT NULL, state TEXT NOT NULL,
+    condition TEXT, explanation TEXT, fingerprint TEXT,
+    delivery TEXT NOT NULL, reason TEXT, channels TEXT, message_id TEXT
+);
+CREATE INDEX alerts_by_run ON alerts (execution_id);
+CREATE INDEX alerts_for_digest ON alerts (name, alert_time) WHERE delivery = 'digest';
+CREATE TABLE alert_state (
+    script_path TEXT NOT NULL, rule TEXT NOT NULL,
+    state TEXT NOT NULL,
+    PRIMARY KEY (script_path, rule)
+) WITHOUT ROWID;
+CREATE TABLE alert_silence (
+    rule TEXT PRIMARY KEY,
+    start_time INTEGER NOT NULL, end_time INTEGER NOT NULL, reason TEXT
+) WITHOUT ROWID;
+CREATE TABLE notifications (
+    message_id TEXT NOT NULL, channel TEXT NOT NULL,
+    state TEXT NOT NULL, content TEXT NOT NULL,
+    created_time INTEGER NOT NULL, next_time INTEGER NOT NULL, sent_time INTEGER,
+    tries INTEGER NOT NULL, error TEXT, holder TEXT, lease_time INTEGER NOT NULL,
+    PRIMARY KEY (message_id, channel)
+) WITHOUT ROWID;
+CREATE INDEX notifications_waiting ON notifications (next_time) WHERE state = 'waiting';
+""",
 )
 _SCHEMA_VERSION = len(_MIGRATIONS)
 
@@ -4728,6 +4762,10 @@ def _history_error(path, error):
     return HistoryError('%s: %s' % (path, text))
 
 
+#: Held while a function is made known to SQLite: PyPy's sqlite3 fails when two threads do so for the first time at once.
+_registering = allocate_lock()
+
+
 class HistoryManager(object):
     """Every run, in a local SQLite file that any tool can open: the views `executions` and `metrics`, table `samples`.
 
@@ -4832,7 +4870,8 @@ class HistoryManager(object):
         # type: (str, bool) -> Any
         connection = _sqlite().connect(target, timeout=self.timeout, isolation_level=None, check_same_thread=False, uri=uri)
         connection.execute('PRAGMA foreign_keys = ON')
-        connection.create_function('runner_label', 2, _label_in_json)
+        with _registering:
+            connection.create_function('runner_label', 2, _label_in_json)
         return connection
 
     def _prepare(self, connection):
@@ -9598,6 +9637,2540 @@ REPORTS = {'junit_output': junit_xml, 'tap_output': tap_text, 'summary_output': 
 
 
 # ======================================================================================================
+# 11. Alerts
+# ======================================================================================================
+#
+# A rule judges the values of a run. `step_alert` turns what is remembered of the rule, the judgement and the clock into what
+# is remembered next and what is to be done, and nothing else decides whether somebody is told. What is to be told is first
+# written into the database (table `notifications`), then sent by whoever holds its lease: so it is not lost when we are killed,
+# and not sent by two.
+
+class AlertSeverity(object):
+    """How bad it is, from least to worst."""
+    INFO = 'INFO'
+    WARNING = 'WARNING'
+    ERROR = 'ERROR'
+    CRITICAL = 'CRITICAL'
+    ALL = (INFO, WARNING, ERROR, CRITICAL)
+
+
+def _check_severity(severity):
+    # type: (Any) -> str
+    name = str(severity).upper()
+    if name not in AlertSeverity.ALL:
+        raise UsageError('severity %r: no such severity%s; valid: %s' % (
+            severity, suggest(name, AlertSeverity.ALL), ', '.join(AlertSeverity.ALL)))
+    return name
+
+
+class Alert(object):
+    """What one rule had to say about one run, and what became of it.
+
+    `state` is 'firing' or 'resolved', `explanation` the values against the rule. `delivery` is 'told' (somebody is to be told),
+    'suppressed' (`reason` says why) or 'digest' (kept for the next digest). For one that is told, `channels` maps the names of
+    channels to 'sent', 'waiting' (the next run sends it) or 'failed'. `earlier` counts how often it was suppressed since it
+    was told last. `metrics` are the METRICS that the rule looks at.
+    """
+    __slots__ = ('name', 'severity', 'state', 'condition', 'explanation', 'fingerprint', 'delivery', 'reason', 'channels',
+                 'earlier', 'metrics')
+    if TYPE_CHECKING:
+        name = severity = state = condition = explanation = fingerprint = delivery = ''  # type: str
+        reason = None  # type: Optional[str]
+        channels = {}  # type: Dict[str, str]
+        earlier = 0
+        metrics = ()  # type: Sequence[str]
+
+    def __init__(self, **values):
+        # type: (**Any) -> None
+        for name in self.__slots__:
+            setattr(self, name, values.get(name))
+
+    def __repr__(self):
+        # type: () -> str
+        return 'Alert(%r, %s, %s, %s)' % (self.name, self.severity, self.state, self.delivery)
+
+    def to_dict(self):
+        # type: () -> Dict[str, Any]
+        """Return the fields as a dict, as in result['alerts']."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+# -- the state machine: nothing but its arguments decides ---------------------------------------------------
+
+class AlertPolicy(object):
+    """How often one rule may speak; all times are seconds.
+
+    `hold`: how long the condition must have been true without a break before it fires. `throttle`: the same thing (same
+    fingerprint) is not told twice within it. `repeat`: one that goes on is told again after it (never before `throttle` is over).
+    `recovery`: whether its end is told. `most`: how many different things are told within `throttle`.
+    """
+    __slots__ = ('hold', 'throttle', 'repeat', 'recovery', 'most')
+
+    def __init__(self, hold=0.0, throttle=300.0, repeat=None, recovery=True, most=20):
+        # type: (float, float, Optional[float], bool, int) -> None
+        self.hold = hold
+        self.throttle = throttle
+        self.repeat = max(throttle, repeat or 0.0)
+        self.recovery = recovery
+        self.most = most
+
+
+class AlertState(object):
+    """What is remembered of one rule for one script; it is never changed, `step_alert` makes another.
+
+    `phase` is 'ok', 'pending' (true, not yet for long enough), 'firing', 'silenced' (true, but nobody is to be told) or
+    'resolved'. `since`: when the phase of being true began (seconds since 1970). `told`: {fingerprint: when it was told}, as
+    far as it matters. `is_open`: somebody was told that it fires, and not yet that it ended. `suppressed`: how often it was not
+    told since it was told last.
+    """
+    __slots__ = ('phase', 'since', 'told', 'is_open', 'suppressed')
+
+    def __init__(self, phase='ok', since=0.0, told=(), is_open=False, suppressed=0):
+        # type: (str, float, Any, bool, int) -> None
+        self.phase = phase
+        self.since = since
+        self.told = dict(told)
+        self.is_open = is_open
+        self.suppressed = suppressed
+
+    def replace(self, **changes):
+        # type: (**Any) -> AlertState
+        """Return a state that differs in these fields."""
+        return AlertState(**dict(self.to_dict(), **changes))
+
+    def to_dict(self):
+        # type: () -> Dict[str, Any]
+        """Return the fields as a dict that JSON can hold."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+class AlertObservation(object):
+    """What a rule says now: `value` True, False or None (unknown); `fingerprint` tells one cause from another;
+    `blocked` says why nobody is to be told now, None when nothing stands against it."""
+    __slots__ = ('value', 'fingerprint', 'blocked')
+
+    def __init__(self, value, fingerprint='', blocked=None):
+        # type: (Optional[bool], str, Optional[str]) -> None
+        self.value = value
+        self.fingerprint = fingerprint
+        self.blocked = blocked
+
+
+def step_alert(state, observation, now, policy):
+    # type: (AlertState, AlertObservation, float, AlertPolicy) -> Tuple[AlertState, Optional[str], Optional[str]]
+    """Return (next state, action, reason): the action is 'tell', 'resolve', 'suppress' or None; only 'suppress' has a reason.
+
+    An unknown value changes nothing. A clock that was set back does not make an old message recent for ever.
+
+    >>> fires = AlertObservation(True)
+    >>> state, action, _ = step_alert(AlertState(), fires, 1000.0, AlertPolicy())
+    >>> action, step_alert(state, fires, 1001.0, AlertPolicy())[1:]
+    ('tell', ('suppress', 'told 1.0 s ago; the same is told once in 5m 0s'))
+    >>> step_alert(state, AlertObservation(False), 1002.0, AlertPolicy())[1]
+    'resolve'
+    """
+    if observation.value is None:
+        return state, None, None
+    kept = {mark: when for mark, when in state.told.items() if abs(now - when) < policy.repeat}
+    state = state.replace(told=kept)
+    if not observation.value:
+        return _step_down(state, observation, now, policy)
+    since = state.since if state.phase in ('pending', 'firing', 'silenced') and state.since <= now else now
+    if now - since < policy.hold:
+        return state.replace(phase='pending', since=since), None, None
+    blocked = observation.blocked
+    state = state.replace(phase='silenced' if blocked else 'firing', since=since)
+    blocked = blocked or _too_soon(state, observation.fingerprint, now, policy)
+    if blocked:
+        return state.replace(suppressed=state.suppressed + 1), 'suppress', blocked
+    kept[observation.fingerprint] = now                # what was suppressed until now is told with it
+    return state.replace(told=kept, is_open=True, suppressed=0), 'tell', None
+
+
+def _too_soon(state, fingerprint, now, policy):
+    # type: (AlertState, str, float, AlertPolicy) -> Optional[str]
+    """Say why it is too soon to tell; None when it is not."""
+    when = state.told.get(fingerprint)
+    window = policy.repeat if state.is_open else policy.throttle
+    if when is not None and abs(now - when) < window:
+        return 'told %s ago; the same is told once in %s' % (format_duration(abs(now - when)), format_duration(window))
+    if when is None and sum(abs(now - other) < policy.throttle for other in state.told.values()) >= policy.most:
+        return '%d different ones were told within %s' % (policy.most, format_duration(policy.throttle))
+    return None
+
+
+def _step_down(state, observation, now, policy):
+    # type: (AlertState, AlertObservation, float, AlertPolicy) -> Tuple[AlertState, Optional[str], Optional[str]]
+    """The condition is false: whoever was told that it fires is told that it ended, once, and not during a silence."""
+    if not state.is_open:
+        quiet = state.phase in ('ok', 'resolved')
+        return state if quiet else state.replace(phase='ok', since=now, suppressed=0), None, None
+    if observation.blocked:
+        return state.replace(phase='ok', since=now), None, None
+    return (state.replace(phase='resolved', since=now, is_open=False, suppressed=0),
+            'resolve' if policy.recovery else None, None)
+
+
+# -- the message, and how it is written for whom --------------------------------------------------------------
+
+_MESSAGE_RUN = ('script_path', 'script_args', 'hostname', 'execution_id', 'correlation_id', 'attempt_number', 'status', 'cause',
+                'evidence', 'exit_code', 'start_time', 'execution_time_seconds', 'git_commit', 'git_branch', 'labels')
+_TAIL_LINES = 15                       # of the script's output, in a message
+_HISTORY_RUNS = 20                     # in a sparkline
+_SEVERITY_COLOURS = {'INFO': '#2c6fbb', 'WARNING': '#b07d00', 'ERROR': '#b3261e', 'CRITICAL': '#7a0c0c'}
+
+
+def _hide(value, secrets, more=()):
+    # type: (Any, Sequence[str], Sequence[Any]) -> Any
+    """Return a message (dicts, lists, texts) without secrets: those given, and what looks like one."""
+    if isinstance(value, dict):
+        return {key: _hide(item, secrets, more) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_hide(item, secrets, more) for item in value]
+    return _without_secrets(value, secrets, more) if isinstance(value, str) else value
+
+
+def _shown_metric(name, value):
+    # type: (str, Any) -> str
+    """Write a value for a message: '97.1 %', '1.5 s', '214 MiB'."""
+    if isinstance(value, float):
+        value = '%.6g' % value
+    unit = METRICS[name].unit if name in METRICS else ''
+    return '%s %s' % (value, unit) if unit in ('s', '%', 'MiB', 'bytes') else str(value)
+
+
+def _message_title(message):
+    # type: (Dict[str, Any]) -> str
+    """Return the one line that a subject has room for."""
+    run = message['run']
+    names = [alert['name'] for alert in message['alerts']]
+    what = ', '.join(names[:3]) + (' and %d more' % (len(names) - 3) if len(names) > 3 else '')
+    where = [os.path.basename(run['script_path'])] if run.get('script_path') else []
+    where += ['on ' + run['hostname']] if run.get('hostname') else []
+    state = {'firing': message['severity'], 'resolved': 'RESOLVED'}.get(message['state'], message['state'].upper())
+    title = '%s: %s' % (state, what) + (' (%s)' % ' '.join(where) if where else '')
+    return ''.join(c if c >= ' ' and c != '\x7f' else ' ' for c in title)[:180]
+
+
+def _run_facts(message):
+    # type: (Dict[str, Any]) -> List[Tuple[str, str]]
+    """Return what is said of the run and its error, as pairs."""
+    run, error = message['run'], message.get('error') or {}
+    ended = ' '.join(str(x) for x in (run.get('status'), run.get('cause'), run.get('evidence')) if x)
+    if run.get('exit_code') is not None:
+        ended += ', exit code %s' % run['exit_code']
+    if run.get('execution_time_seconds') is not None:
+        ended += ', after %s' % format_duration(run['execution_time_seconds'])
+    number = run.get('execution_id')
+    facts = [
+        ('script', ' '.join([run.get('script_path') or ''] + list(run.get('script_args') or ()))),
+        ('ended' if run.get('status') != 'running' else 'state', ended.strip(', ')),
+        ('error', ' '.join(str(x) for x in (error.get('summary'), error.get('kind') and '(%s)' % error['kind']) if x)),
+        ('frame', error.get('frame') or ''), ('root cause', error.get('root_cause') or ''), ('advice', error.get('advice') or ''),
+        ('run', '' if number is None else '%d%s' % (number, ', attempt %d' % run['attempt_number']
+                                                    if run.get('attempt_number', 1) > 1 else '')),
+        ('started', run.get('start_time') or ''), ('host', run.get('hostname') or ''),
+        ('git', ' '.join(x for x in (run.get('git_commit'), run.get('git_branch')) if x)),
+        ('labels', ', '.join('%s=%s' % pair for pair in sorted((run.get('labels') or {}).items()))),
+        ('correlation', run.get('correlation_id') or '')]
+    return [(name, value) for name, value in facts if value]
+
+
+def _alert_lines(alert):
+    # type: (Dict[str, Any]) -> List[str]
+    """Return what is said of one rule."""
+    lines = ['%s %s%s' % (alert['severity'] if alert['state'] == 'firing' else alert['state'].upper(), alert['name'],
+                          '' if alert['condition'] in (None, '', alert['name']) else ': ' + alert['condition'])]
+    lines += ['  ' + alert['explanation']] if alert['explanation'] else []
+    if alert.get('earlier'):
+        lines.append('  %d more time%s since it was told last' % (alert['earlier'], '' if alert['earlier'] == 1 else 's'))
+    return lines
+
+
+def _history_lines(message):
+    # type: (Dict[str, Any]) -> List[str]
+    lines = []
+    for entry in message.get('history') or ():
+        line = '%s %s' % (entry['metric'], _shown_metric(entry['metric'], entry['value']))
+        if entry.get('last_good') is not None:
+            line += ', last good run%s: %s' % (' (%d)' % entry['last_good_run'] if entry.get('last_good_run') else '',
+                                               _shown_metric(entry['metric'], entry['last_good']))
+        lines.append('%s  %s' % (line, entry['sparkline']) if entry.get('sparkline') else line)
+    return lines
+
+
+def format_message(message):
+    # type: (Dict[str, Any]) -> str
+    """Return a message (see WebhookConfig for its fields) as plain text."""
+    lines = [message['title'], '']
+    for alert in message['alerts']:
+        lines += _alert_lines(alert)
+    lines += [''] + ['%-12s%s' % fact for fact in _run_facts(message)]
+    history, tail = _history_lines(message), message.get('output_tail') or []
+    lines += [''] + history if history else []
+    lines += ['', 'end of output'] + ['  ' + line for line in tail] if tail else []
+    return '\n'.join(lines + ['', 'notification %s' % message['id'], ''])
+
+
+def format_message_html(message):
+    # type: (Dict[str, Any]) -> str
+    """Return a message as HTML that mail programs show: inline styles, no image, nothing loaded from anywhere."""
+    from html import escape
+    colour = _SEVERITY_COLOURS[message['severity']] if message['state'] == 'firing' else '#2e7d32'
+    parts = ['<!DOCTYPE html><html><head><meta charset="utf-8"><title>%s</title></head><body style="font-family:sans-serif">'
+             '<h2 style="color:%s">%s</h2>' % (escape(message['title']), colour, escape(message['title']))]
+    for alert in message['alerts']:
+        parts.append('<p>%s</p>' % '<br>'.join(escape(line) for line in _alert_lines(alert)))
+    parts.append('<table>%s</table>' % ''.join(
+        '<tr><th align="left" valign="top" style="padding-right:1em">%s</th><td>%s</td></tr>' % (escape(name), escape(value))
+        for name, value in _run_facts(message)))
+    for title, lines in (('', _history_lines(message)), ('end of output', message.get('output_tail') or [])):
+        if lines:
+            parts.append('<p>%s</p><pre>%s</pre>' % (title, escape('\n'.join(lines))))
+    return ''.join(parts + ['<p style="color:#666">notification %s</p></body></html>' % escape(message['id'])])
+
+
+def _slack_blocks(message):
+    # type: (Dict[str, Any]) -> Dict[str, Any]
+    """Return a message as Slack's Block Kit: at most 150 characters in a header, 3,000 in a section, 50 blocks."""
+    def plain(text):
+        # type: (str) -> str
+        return text.replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;')
+
+    def section(text):
+        # type: (str) -> Dict[str, Any]
+        return {'type': 'section', 'text': {'type': 'mrkdwn', 'text': text[:2990]}}
+
+    def code(lines):
+        # type: (Sequence[str]) -> Dict[str, Any]
+        return section('```%s```' % plain('\n'.join(lines))[-2900:].replace('```', "'''"))
+
+    blocks = [{'type': 'header', 'text': {'type': 'plain_text', 'text': message['title'][:150]}}]  # type: List[Dict[str, Any]]
+    for alert in message['alerts'][:20]:
+        lines = [plain(line) for line in _alert_lines(alert)]
+        blocks.append(section('*%s*\n%s' % (lines[0], '\n'.join(lines[1:]))))
+    blocks.append(section('\n'.join('*%s* %s' % (name, plain(value)) for name, value in _run_facts(message)) or ' '))
+    for lines in (_history_lines(message), message.get('output_tail') or []):
+        blocks += [code(lines)] if lines else []
+    blocks.append({'type': 'context', 'elements': [{'type': 'plain_text', 'text': 'notification ' + message['id']}]})
+    return {'text': plain(message['title']), 'blocks': blocks}
+
+
+# -- channels: each has `name`, `secrets()`, `describe()` and `send(message, timeout)` ------------------------
+#
+# `send` returns when the other side has taken the message, and raises _DeliveryError when it has not, or when that is not known.
+
+class _DeliveryError(Exception):
+    """A message was not taken; `str()` says why, without a secret. `is_final`: trying again is of no use.
+    `retry_after`: seconds that the other side asked for."""
+
+    def __init__(self, text, is_final=False, retry_after=None):
+        # type: (str, bool, Optional[float]) -> None
+        super(_DeliveryError, self).__init__(text)
+        self.is_final = is_final
+        self.retry_after = retry_after
+
+
+def _reject_control(what, text):
+    # type: (str, Any) -> str
+    """Return a text that may stand in a header; raises UsageError, since a line break would begin another header."""
+    if not isinstance(text, str) or not text.strip() or any(c < ' ' or c == '\x7f' for c in text):
+        raise UsageError('%s: must be a text without control characters' % what)
+    return text
+
+
+def _check_url(what, url):
+    # type: (str, Any) -> str
+    """Return an http(s) URL; raises UsageError, which does not show the URL: it is a secret."""
+    from urllib.parse import urlsplit
+    try:
+        parts = urlsplit(_reject_control(what, url))
+        if parts.scheme in ('http', 'https') and parts.hostname and (parts.port is None or parts.port > 0):
+            return url
+    except ValueError:
+        pass
+    raise UsageError('%s: not an http:// or https:// address' % what)
+
+
+def _looks_random(word):
+    # type: (str) -> bool
+    """Tell whether a word may be a secret by itself: hiding `services` or `production` wherever they stand would spoil every
+    text.
+
+    >>> [_looks_random(word) for word in ('XyZ12345', 'services', 'Production', 'T0')]
+    [True, False, False, False]
+    """
+    return len(word) >= 8 and (any(c.isdigit() for c in word) or sum(c.isupper() for c in word) > 1)
+
+
+def _url_secrets(url):
+    # type: (str) -> List[str]
+    """Return what of a URL lets in whoever knows it: all of it, its password, query, path, and parts of that.
+
+    >>> _url_secrets('https://hooks.example.org/services/T0/B0/XyZ12345')
+    ['https://hooks.example.org/services/T0/B0/XyZ12345', '/services/T0/B0/XyZ12345', 'XyZ12345']
+    """
+    from urllib.parse import urlsplit
+    parts = urlsplit(url)
+    found = [url] + [text for text in (parts.path, parts.password, parts.query) if text and len(text) >= 8]
+    return found + [word for word in parts.path.split('/') if _looks_random(word)]
+
+
+class EmailConfig(object):
+    """Mail over SMTP, as text and HTML.
+
+    `to_addresses` is a list, or one text with commas. `use_tls`: True for STARTTLS (implicit TLS on port 465), 'implicit',
+    'starttls', or False for a server that you trust the way to. The certificate is checked, against `ca_file` where one is
+    given; a server without STARTTLS is refused. The port defaults to 587, 465, or 25 without TLS. Without `username` nobody
+    logs in. The Message-ID is made from the notification's id, so that a mail sent again is known for the same one.
+    Raises UsageError for a value that cannot be: also for a password that would cross a network in the clear.
+    """
+    name = 'email'
+
+    def __init__(self, smtp_server, smtp_port=None, from_address=None, to_addresses=(), username=None, password=None,
+                 use_tls=True, ca_file=None):
+        # type: (str, Optional[int], Optional[str], Any, Optional[str], Optional[str], Any, Optional[str]) -> None
+        self.smtp_server = _reject_control('email: smtp_server', smtp_server)
+        automatic = 'implicit' if smtp_port == 465 else 'starttls'
+        self.tls = automatic if use_tls is True else None if use_tls is False else use_tls  # type: Optional[str]
+        if use_tls not in (True, False, 'starttls', 'implicit'):
+            raise UsageError("email: use_tls %r: must be true, false, 'starttls' or 'implicit'" % (use_tls,))
+        self.smtp_port = {'starttls': 587, 'implicit': 465, None: 25}[self.tls] if smtp_port is None else smtp_port
+        if isinstance(self.smtp_port, bool) or not isinstance(self.smtp_port, int) or not 0 < self.smtp_port < 65536:
+            raise UsageError('email: smtp_port %r: must be a number from 1 to 65535' % (smtp_port,))
+        given = to_addresses.split(',') if isinstance(to_addresses, str) else list(to_addresses or ())
+        self.to_addresses = [self._check_address('to', address) for address in given]
+        self.from_address = self._check_address('from', from_address)
+        if not self.to_addresses:
+            raise UsageError('email: no address to send to; give to: [team@example.org]')
+        if (username is None) != (password is None):
+            raise UsageError('email: username and password go together; %s is missing' % (
+                'username' if username is None else 'password'))
+        if password is not None and self.tls is None and smtp_server not in ('localhost', '127.0.0.1', '::1'):
+            raise UsageError('email: the password would be sent in the clear to %s; set use_tls' % smtp_server)
+        self.username, self.password = username, password
+        if ca_file is not None and not os.path.isfile(ca_file):
+            raise UsageError('email: ca_file %s: no such file' % ca_file)
+        self.ca_file = ca_file
+
+    def __repr__(self):
+        # type: () -> str
+        return 'EmailConfig(%s)' % self.describe()
+
+    @staticmethod
+    def _check_address(what, address):
+        # type: (str, Any) -> str
+        from email.utils import parseaddr
+        text = _reject_control('email: ' + what, address).strip()
+        if '@' not in parseaddr(text)[1]:
+            raise UsageError('email: %s %r: not a mail address' % (what, text))
+        return text
+
+    def describe(self):
+        # type: () -> str
+        """Say where it goes, without a secret."""
+        return 'to %s by %s:%d, %s' % (', '.join(self.to_addresses), self.smtp_server, self.smtp_port, self.tls or 'no TLS')
+
+    def secrets(self):
+        # type: () -> List[str]
+        """Return what must appear nowhere."""
+        return [self.password] if self.password else []
+
+    def send(self, message, timeout):
+        # type: (Dict[str, Any], float) -> None
+        """Hand a message to the server; `timeout` is for the connection and for each answer. Raises DeliveryError."""
+        import smtplib
+        mail = self._compose(message)
+        try:
+            server = self._connect(timeout)
+            try:
+                if self.username is not None and self.password is not None:
+                    server.login(self.username, self.password)
+                server.send_message(mail)
+                self._take_leave(server)
+            finally:
+                server.close()
+        except (smtplib.SMTPException, OSError, ValueError) as error:
+            raise _smtp_failure(error, self.tls)
+
+    def _connect(self, timeout):
+        # type: (float) -> Any
+        import smtplib
+        import ssl
+        me = (_host_facts()['hostname'] or 'localhost').encode('ascii', 'replace').decode()    # else a name server is asked
+        if self.tls is None:
+            return smtplib.SMTP(self.smtp_server, self.smtp_port, me, timeout)
+        context = ssl.create_default_context(cafile=self.ca_file)
+        if self.tls == 'implicit':
+            return smtplib.SMTP_SSL(self.smtp_server, self.smtp_port, me, timeout=timeout, context=context)
+        server = smtplib.SMTP(self.smtp_server, self.smtp_port, me, timeout)
+        try:
+            server.starttls(context=context)
+        except BaseException:
+            server.close()
+            raise
+        return server
+
+    @staticmethod
+    def _take_leave(server):
+        # type: (Any) -> None
+        """The mail is taken; a server that does not say goodbye must not have it sent again."""
+        import smtplib
+        try:
+            server.sock.settimeout(1.0)
+            server.quit()
+        except (smtplib.SMTPException, OSError, AttributeError):
+            pass
+
+    def _compose(self, message):
+        # type: (Dict[str, Any]) -> Any
+        from email.message import EmailMessage
+        from email.utils import formatdate
+        mail = EmailMessage()
+        mail['Subject'] = message['title']
+        mail['From'], mail['To'] = self.from_address, ', '.join(self.to_addresses)
+        mail['Date'] = formatdate()
+        mail['Message-ID'] = '<%s@script-runner>' % message['id']
+        mail['Auto-Submitted'] = 'auto-generated'              # RFC 3834: no out-of-office answers
+        mail.set_content(format_message(message))
+        mail.add_alternative(format_message_html(message), subtype='html')
+        return mail
+
+
+def _smtp_failure(error, tls):
+    # type: (BaseException, Optional[str]) -> _DeliveryError
+    """Say what a mail server, or the way to it, had against a message. Answers 4xx are for now, 5xx for good (RFC 5321)."""
+    import smtplib
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        answers = list(error.recipients.values())
+        return _DeliveryError('no recipient was accepted: %s' % _smtp_text(*answers[0]), all(code >= 500 for code, _ in answers))
+    if isinstance(error, smtplib.SMTPResponseException):
+        return _DeliveryError('the server answered %s' % _smtp_text(error.smtp_code, error.smtp_error), error.smtp_code >= 500)
+    if isinstance(error, smtplib.SMTPNotSupportedError):
+        return _DeliveryError('the server cannot do what is asked of it: %s' % error, True)
+    if isinstance(error, smtplib.SMTPException):
+        return _DeliveryError('the server cut the connection')
+    return _network_failure(error)
+
+
+def _smtp_text(code, answer):
+    # type: (int, Any) -> str
+    text = answer.decode('utf-8', 'replace') if isinstance(answer, bytes) else str(answer)
+    return '%d %s' % (code, ' '.join(text.split())[:200])
+
+
+def _network_failure(error):
+    # type: (BaseException) -> _DeliveryError
+    """Say what went wrong on the way; never by an exception's own text, which may hold the address."""
+    import socket
+    import ssl
+    if isinstance(error, ssl.SSLError) or type(error).__name__ == 'CertificateError':
+        why = getattr(error, 'verify_message', None) or getattr(error, 'reason', None) or type(error).__name__
+        return _DeliveryError('TLS failed: %s' % str(why).lower().replace('_', ' '), 'erti' in type(error).__name__
+                              or 'certificate' in str(why).lower())
+    if isinstance(error, socket.timeout):
+        return _DeliveryError('no answer in time')
+    if isinstance(error, socket.gaierror):
+        return _DeliveryError('the name of the server is not known')
+    if isinstance(error, OSError) and error.errno:
+        return _DeliveryError('the connection failed: %s' % os.strerror(error.errno))
+    return _DeliveryError('the connection failed: %s' % type(error).__name__)
+
+
+class SlackConfig(object):
+    """A Slack incoming webhook; `webhook_url` is a secret and appears nowhere."""
+    name = 'slack'
+
+    def __init__(self, webhook_url, ca_file=None):
+        # type: (str, Optional[str]) -> None
+        self.webhook_url = _check_url('slack: webhook_url', webhook_url)
+        self.ca_file = ca_file
+
+    def __repr__(self):
+        # type: () -> str
+        return 'SlackConfig(%s)' % self.describe()
+
+    def describe(self):
+        # type: () -> str
+        """Say where it goes, without a secret."""
+        return 'an incoming webhook of %s' % _host_of(self.webhook_url)
+
+    def secrets(self):
+        # type: () -> List[str]
+        """Return what must appear nowhere."""
+        return _url_secrets(self.webhook_url)
+
+    def send(self, message, timeout):
+        # type: (Dict[str, Any], float) -> None
+        """Post a message; Slack has no way to tell it that it is one it has seen, so its id stands in it."""
+        _post_json(self.webhook_url, _slack_blocks(message), {}, message, timeout, self.ca_file)
+
+
+class WebhookConfig(object):
+    """A POST of JSON to an address of yours; any answer 2xx means that it was taken.
+
+    The body:
+
+        version        1
+        id             of this notification, also in the header Idempotency-Key: one that comes again is the same one
+        time           ISO 8601, UTC
+        state          firing, resolved, digest or test
+        severity       INFO, WARNING, ERROR or CRITICAL: the worst of its alerts
+        title          one line
+        alerts         [{name, severity, state, condition, explanation, earlier}], `earlier`: how often it was not told since
+        run            {script_path, script_args, hostname, execution_id, correlation_id, attempt_number, status, cause, evidence,
+                        exit_code, start_time, execution_time_seconds, git_commit, git_branch, labels}, as far as known
+        error          {summary, kind, fingerprint, frame, root_cause, advice} or null; each null where it is not known
+        history        [{metric, value, last_good, last_good_run, values, sparkline}]: the last runs, oldest first, then this one
+        output_tail    the last lines of the script's output
+
+    Secrets are redacted. With `secret` there are two more headers, X-Script-Runner-Timestamp (seconds since 1970) and
+    X-Script-Runner-Signature: `sha256=` and the hexadecimal HMAC-SHA256, keyed with the secret, of timestamp, a dot and
+    the body's bytes. Compare it in constant time, and refuse an old timestamp. `headers` are added as they are.
+    Redirects are followed only on the same host, and only 307 and 308, since the others turn a POST into a GET.
+    """
+    name = 'webhook'
+
+    def __init__(self, url, headers=None, secret=None, ca_file=None):
+        # type: (str, Optional[Dict[str, str]], Optional[str], Optional[str]) -> None
+        self.url = _check_url('webhook: url', url)
+        self.headers = {}  # type: Dict[str, str]
+        for key, value in (headers or {}).items():
+            if not key or not all(c.isalnum() or c in '-_' for c in key):
+                raise UsageError('webhook: headers: %r is not the name of a header' % (key,))
+            self.headers[key] = _reject_control('webhook: header %s' % key, value)
+        self.secret = None if secret is None else _reject_control('webhook: secret', secret)
+        self.ca_file = ca_file
+
+    def __repr__(self):
+        # type: () -> str
+        return 'WebhookConfig(%s)' % self.describe()
+
+    def describe(self):
+        # type: () -> str
+        """Say where it goes, without a secret."""
+        return 'an address of %s%s' % (_host_of(self.url), ', signed' if self.secret else '')
+
+    def secrets(self):
+        # type: () -> List[str]
+        """Return what must appear nowhere."""
+        words = [word for key, value in self.headers.items() for word in [value] + value.split()
+                 if len(word) >= 8 and (_may_hold_secret(key) or _looks_random(word))]
+        return _url_secrets(self.url) + words + ([self.secret] if self.secret else [])
+
+    def send(self, message, timeout):
+        # type: (Dict[str, Any], float) -> None
+        """Post a message, signed if there is a secret."""
+        _post_json(self.url, message, self.headers, message, timeout, self.ca_file, self.secret)
+
+
+def _host_of(url):
+    # type: (str) -> str
+    from urllib.parse import urlsplit
+    return urlsplit(url).hostname or '?'
+
+
+def _post_json(url, content, headers, message, timeout, ca_file=None, secret=None):
+    # type: (str, Any, Dict[str, str], Dict[str, Any], float, Optional[str], Optional[str]) -> None
+    """POST once; raises _DeliveryError unless the answer is 2xx."""
+    import json
+    body = json.dumps(content, ensure_ascii=False, sort_keys=True).encode('utf-8', 'replace')
+    full = {'Content-Type': 'application/json; charset=utf-8', 'User-Agent': 'python-script-runner/' + __version__,
+            'Idempotency-Key': message['id']}
+    full.update(headers)
+    if secret is not None:
+        full.update(sign_webhook(secret, body, int(time.time())))
+    _post(url, body, full, timeout, ca_file)
+
+
+def sign_webhook(secret, body, timestamp):
+    # type: (str, bytes, int) -> Dict[str, str]
+    """Return the headers that prove who sent a body, and when (seconds since 1970); see WebhookConfig.
+
+    >>> sign_webhook('key', b'{}', 0)['X-Script-Runner-Signature'][:23]
+    'sha256=7314351dd949aa7e'
+    """
+    import hashlib
+    import hmac
+    mark = hmac.new(secret.encode('utf-8'), b'%d.' % timestamp + body, hashlib.sha256).hexdigest()
+    return {'X-Script-Runner-Timestamp': str(timestamp), 'X-Script-Runner-Signature': 'sha256=' + mark}
+
+
+def _post(url, body, headers, timeout, ca_file, hops=3):
+    # type: (str, bytes, Dict[str, str], float, Optional[str], int) -> None
+    try:
+        import requests
+    except ImportError:
+        raise _DeliveryError('the package requests is not installed; pip install requests', True)
+    try:
+        # The function as `auth` keeps a password of ~/.netrc from taking the place of the header Authorization.
+        with requests.post(url, data=body, headers=headers, timeout=(timeout, timeout), allow_redirects=False, stream=True,
+                           verify=ca_file or True, auth=lambda request: request) as answer:
+            status, target, wait = answer.status_code, answer.headers.get('Location'), answer.headers.get('Retry-After')
+    except requests.exceptions.Timeout:
+        raise _DeliveryError('no answer in time')
+    except requests.exceptions.SSLError as error:
+        raise _DeliveryError('TLS failed: %s' % ('the certificate is not trusted' if 'certificate' in str(error).lower() else
+                                                 'no secure connection'), 'certificate' in str(error).lower())
+    except (requests.exceptions.RequestException, ValueError) as error:
+        raise _DeliveryError('the connection failed or was cut (%s)' % type(error).__name__)
+    if 200 <= status < 300:
+        return
+    if 300 <= status < 400:
+        _post(_redirected(url, status, target, hops), body, headers, timeout, ca_file, hops - 1)
+        return
+    raise _DeliveryError('the server answered %d' % status, 400 <= status < 500 and status not in (408, 425, 429),
+                         _read_retry_after(wait, time.time()))
+
+
+def _redirected(url, status, target, hops):
+    # type: (str, int, Optional[str], int) -> str
+    """Return where a redirect leads; raises _DeliveryError when it may not be followed."""
+    from urllib.parse import urljoin, urlsplit
+    try:
+        there = urljoin(url, target or '')
+        here, parts = urlsplit(url), urlsplit(there)
+        same = (here.scheme, here.hostname, here.port) == (parts.scheme, parts.hostname, parts.port)
+    except ValueError:
+        same = False
+    if not target or not same or status not in (307, 308) or hops <= 0:
+        raise _DeliveryError('the server answered %d, a redirect %s; give the final address' % (
+            status, 'that is not followed' if same else 'to another host, which is not followed'), True)
+    return there
+
+
+def _read_retry_after(text, now):
+    # type: (Optional[str], float) -> Optional[float]
+    """Read a Retry-After header (RFC 9110: seconds, or a date) and return seconds; None when it says nothing.
+
+    >>> _read_retry_after('120', 0), _read_retry_after('Thu, 01 Jan 1970 00:01:00 GMT', 0), _read_retry_after('soon', 0)
+    (120.0, 60.0, None)
+    """
+    text = (text or '').strip()
+    if text.isdigit():
+        return min(float(text), 86400.0)
+    try:
+        from email.utils import mktime_tz, parsedate_tz
+        when = parsedate_tz(text)
+        return None if when is None else float(min(max(0.0, mktime_tz(when) - now), 86400.0))
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return None
+
+
+class _CommandChannel(object):
+    """A program of the user's: an argument list (no shell), which gets the message as JSON on its stdin and says by status 0
+    that it took it."""
+    name = 'command'
+
+    def __init__(self, argv):
+        # type: (Any) -> None
+        if isinstance(argv, str) or not argv or not all(isinstance(word, str) and '\0' not in word for word in argv):
+            raise UsageError('command: must be a list of texts, such as [notify-send, alert]; there is no shell')
+        self.argv = list(argv)
+
+    def describe(self):
+        # type: () -> str
+        return ' '.join(redact_arguments(self.argv))
+
+    def secrets(self):
+        # type: () -> List[str]
+        return secret_values(self.argv)
+
+    def send(self, message, timeout):
+        # type: (Dict[str, Any], float) -> None
+        import json
+        import subprocess
+        data = json.dumps(message, ensure_ascii=False).encode('utf-8', 'replace')
+        try:
+            process = subprocess.Popen(self.argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                       start_new_session=True)
+        except (OSError, ValueError) as error:
+            raise _DeliveryError('cannot be run: %s' % (getattr(error, 'strerror', None) or error), True)
+        try:
+            process.communicate(data, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            self._end(process)
+            raise _DeliveryError('not done in time')
+        except OSError:
+            self._end(process)
+        if process.returncode != 0:
+            raise _DeliveryError('ended with status %d' % process.returncode)
+
+    @staticmethod
+    def _end(process):
+        # type: (Any) -> None
+        """Kill the program and what it started, and close the pipe."""
+        try:
+            os.killpg(process.pid, _signal.SIGKILL)
+        except (OSError, AttributeError):
+            process.kill()
+        process.stdin.close()
+        process.wait()
+
+
+class _AppriseChannel(object):
+    """One of the services that the package Apprise knows, by URL."""
+    name = 'apprise'
+
+    def __init__(self, urls):
+        # type: (Any) -> None
+        self.urls = [_reject_control('apprise', url) for url in ([urls] if isinstance(urls, str) else list(urls or ()))]
+        if not self.urls:
+            raise UsageError('apprise: no address; give a list of Apprise URLs')
+
+    def check_installed(self):
+        # type: () -> None
+        """Raise UsageError when the package is not there; told only where a rule needs it."""
+        from importlib.util import find_spec
+        if find_spec('apprise') is None:
+            raise UsageError('apprise: the package is not installed; pip install apprise')
+
+    def describe(self):
+        # type: () -> str
+        return '%d address%s: %s' % (len(self.urls), '' if len(self.urls) == 1 else 'es', ', '.join(
+            url.split(':', 1)[0] for url in self.urls))
+
+    def secrets(self):
+        # type: () -> List[str]
+        words = [part for url in self.urls for part in url.split('://', 1)[-1].replace('?', '/').replace('@', '/').split('/')]
+        return self.urls + [word for word in words if _looks_random(word)]
+
+    def send(self, message, timeout):
+        # type: (Dict[str, Any], float) -> None
+        import apprise  # type: ignore[import]
+        service = apprise.Apprise()
+        if [url for url in self.urls if not service.add(url)]:
+            raise _DeliveryError('one of the addresses is none that Apprise knows', True)
+        kind = {'INFO': 'info', 'WARNING': 'warning'}.get(message['severity'], 'failure')
+        if not service.notify(body=format_message(message), title=message['title'], body_format='text',
+                              notify_type='success' if message['state'] == 'resolved' else kind):
+            raise _DeliveryError('a service did not take it')
+
+
+class _StdoutChannel(object):
+    """Our own stdout, after everything that the script wrote."""
+    name = 'stdout'
+
+    def describe(self):
+        # type: () -> str
+        return 'stdout of the runner, after the script\'s output'
+
+    def secrets(self):
+        # type: () -> List[str]
+        return []
+
+    def send(self, message, timeout):
+        # type: (Dict[str, Any], float) -> None
+        if sys.stdout is None:
+            raise _DeliveryError('stdout is closed', True)
+        try:
+            encoding = getattr(sys.stdout, 'encoding', None) or 'utf-8'
+            sys.stdout.write(format_message(message).encode(encoding, 'replace').decode(encoding))
+            sys.stdout.flush()
+        except (OSError, ValueError) as error:
+            raise _DeliveryError('stdout: %s' % type(error).__name__, True)
+
+
+class _LogChannel(object):
+    """A file of JSON lines, or without one the logger 'runner' of the standard library."""
+    name = 'log'
+
+    def __init__(self, file=None):
+        # type: (Optional[str]) -> None
+        self.file = file
+
+    def describe(self):
+        # type: () -> str
+        return self.file or "the logger 'runner'"
+
+    def secrets(self):
+        # type: () -> List[str]
+        return []
+
+    def send(self, message, timeout):
+        # type: (Dict[str, Any], float) -> None
+        if self.file is None:
+            import logging
+            logging.getLogger('runner').log(LEVELS[message['severity']], '%s', message['title'])
+            return
+        try:
+            fields = {name: message[name] for name in ('id', 'state', 'severity', 'title', 'alerts', 'run', 'error')}
+            StructuredLogger(self.file).log(message['severity'], 'alert', **fields)
+        except OSError as error:
+            raise _DeliveryError('%s: %s' % (self.file, error.strerror))
+
+
+# -- delivery ---------------------------------------------------------------------------------------------------
+
+_TRY_SECONDS = 5.0                     # one try, for the connection and for each answer
+_TRIES = 4                             # within the bound
+_SPOOL_SECONDS = 7 * 86400.0           # how long a message is worth being sent
+_LEASE_SECONDS = 60.0                  # beyond the bound: whoever holds a notification may still be sending it
+
+
+class _Outcome(object):
+    """What became of a notification: `state` is 'sent', 'waiting' or 'failed'; `error` says why, without a secret;
+    `delay`: seconds until the next try."""
+    __slots__ = ('state', 'error', 'delay')
+
+    def __init__(self, state, error=None, delay=0.0):
+        # type: (str, Optional[str], float) -> None
+        self.state = state
+        self.error = error
+        self.delay = delay
+
+
+def _deliver(channel, message, deadline, secrets=(), tries=_TRIES):
+    # type: (Any, Dict[str, Any], float, Sequence[str], int) -> _Outcome
+    """Send a message, trying again until it is taken, refused for good, or `deadline` (monotonic) comes. Border: a channel.
+
+    The delays grow from a quarter of a second, each spread by chance over its upper half, so that those who failed together do
+    not come again together; Retry-After is honoured, and where it is too long the message waits for a later run.
+    """
+    number = 0
+    while True:
+        number += 1
+        try:
+            channel.send(message, min(_TRY_SECONDS, max(0.1, deadline - time.monotonic())))
+            return _Outcome('sent')
+        except _DeliveryError as error:
+            failure = error
+        except Exception as error:
+            failure = _DeliveryError('failed with %s' % type(error).__name__)
+        text = _hide(str(failure), list(secrets))
+        if failure.is_final:
+            return _Outcome('failed', text)
+        delay = failure.retry_after
+        if delay is None:
+            delay = 0.25 * 2 ** (number - 1) * (0.5 + 0.5 * ord(os.urandom(1)) / 255.0)
+        if number >= tries or time.monotonic() + delay >= deadline:
+            return _Outcome('waiting', text, failure.retry_after or 30.0)
+        time.sleep(delay)
+
+
+def _in_threads(works, deadline):
+    # type: (Sequence[Callable[[], Any]], float) -> List[Tuple[bool, Any]]
+    """Call each function in a thread of its own and return (is done, what it returned or the exception) for each.
+
+    What is not done at `deadline` (monotonic) is left to itself: a thread of `_thread` holds up nobody's exit.
+    """
+    slots = [[False, None] for _ in works]  # type: List[List[Any]]
+    locks = []
+
+    def run(work, slot, lock):
+        # type: (Callable[[], Any], List[Any], Any) -> None
+        """Thread border."""
+        try:
+            slot[1] = work()
+        except Exception as error:                     # thread border
+            slot[1] = error
+        finally:
+            slot[0] = True
+            lock.release()
+
+    for work, slot in zip(works, slots):
+        lock = allocate_lock()
+        lock.acquire()
+        locks.append(lock)
+        try:
+            start_new_thread(run, (work, slot, lock))
+        except RuntimeError:                           # no thread is to be had: one after the other, each with its own timeouts
+            run(work, slot, lock)
+    for lock in locks:
+        lock.acquire(True, max(0.0, deadline - time.monotonic()))
+    return [(slot[0], slot[1]) for slot in slots]
+
+
+# -- what is remembered, in the history database ------------------------------------------------------------------
+
+class _AlertStore(object):
+    """The tables alerts, alert_state, alert_silence and notifications; times are ISO text or microseconds in them, seconds
+    here."""
+
+    def __init__(self, history):
+        # type: (HistoryManager) -> None
+        self.history = history
+
+    def writing(self):
+        # type: () -> _Writing
+        """Return a transaction; what is given a connection below is called within one."""
+        return _Writing(self.history)
+
+    def has_state(self, script_path):
+        # type: (str) -> bool
+        """Tell whether any rule ever fired for a script; where none did, what does not fire is nothing to write down."""
+        return bool(self.history._read('SELECT 1 FROM alert_state WHERE script_path = ? LIMIT 1', (script_path,)))
+
+    @staticmethod
+    def load_state(connection, rule, script_path):
+        # type: (Any, str, str) -> AlertState
+        row = _first(connection, 'SELECT state FROM alert_state WHERE rule = ? AND script_path = ?', (rule, script_path))
+        if row is None:
+            return AlertState()
+        import json
+        return AlertState(**json.loads(row[0]))
+
+    @staticmethod
+    def save_state(connection, rule, script_path, state):
+        # type: (Any, str, str, AlertState) -> None
+        import json
+        connection.execute('INSERT OR REPLACE INTO alert_state VALUES (?, ?, ?)',
+                           (script_path, rule, json.dumps(state.to_dict(), sort_keys=True)))
+
+    @staticmethod
+    def read_silences(connection, now):
+        # type: (Any, float) -> Dict[str, Tuple[float, str]]
+        """Return {rule: (end, reason)} of the silences that hold now."""
+        rows = connection.execute('SELECT rule, end_time, reason FROM alert_silence WHERE end_time > ?',
+                                  (int(now * 1e6),)).fetchall()
+        return {rule: (end / 1e6, reason or '') for rule, end, reason in rows}
+
+    @staticmethod
+    def add_alert(connection, alert, run_id, script_path, now, message_id):
+        # type: (Any, Alert, Optional[int], str, float, Optional[str]) -> None
+        connection.execute(
+            'INSERT INTO alerts (execution_id, alert_time, script_path, name, severity, state, condition, explanation, '
+            'fingerprint, delivery, reason, channels, message_id) '
+            'VALUES ((SELECT id FROM run WHERE id = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+            (run_id, format_time(now), script_path, alert.name, alert.severity, alert.state, alert.condition, alert.explanation,
+             alert.fingerprint, alert.delivery, alert.reason, ' '.join(alert.channels or ()) or None, message_id))
+
+    @staticmethod
+    def add_notification(connection, channel, message, now, holder, lease):
+        # type: (Any, str, Dict[str, Any], float, str, float) -> None
+        import json
+        connection.execute('INSERT INTO notifications (message_id, channel, state, content, created_time, next_time, tries, '
+                           "holder, lease_time) VALUES (?, ?, 'waiting', ?, ?, ?, 0, ?, ?)",
+                           (message['id'], channel, json.dumps(message, ensure_ascii=False), int(now * 1e6), int(now * 1e6),
+                            holder, int((now + lease) * 1e6)))
+        old = int((now - 90 * 86400.0) * 1e6)          # what belongs to a run goes with it
+        connection.execute("DELETE FROM notifications WHERE state <> 'waiting' AND created_time < ?", (old,))
+        connection.execute('DELETE FROM alerts WHERE execution_id IS NULL AND alert_time < ?', (_format_micros(old),))
+
+    def claim(self, channels, now, holder, lease, failed=False):
+        # type: (Sequence[str], float, str, float, bool) -> List[Tuple[str, Dict[str, Any]]]
+        """Take the notifications that wait for these channels and that nobody is sending; return [(channel, message)]."""
+        where = "%s AND next_time <= ? AND lease_time <= ? AND channel IN (%s)" % (
+            "state IN ('waiting', 'failed') AND content <> ''" if failed else "state = 'waiting'", ', '.join('?' * len(channels)))
+        values = [int(now * 1e6)] * 2 + list(channels)
+        if not self.history._read('SELECT 1 FROM notifications WHERE %s LIMIT 1' % where, values):
+            return []
+        import json
+        with self.writing() as connection:
+            rows = connection.execute('SELECT message_id, channel, content FROM notifications WHERE %s ORDER BY created_time '
+                                      'LIMIT 50' % where, values).fetchall()
+            connection.executemany("UPDATE notifications SET state = 'waiting', holder = ?, lease_time = ? "
+                                   'WHERE message_id = ? AND channel = ?',
+                                   [(holder, int((now + lease) * 1e6), row[0], row[1]) for row in rows])
+        return [(channel, json.loads(content)) for _, channel, content in rows]
+
+    def note_outcome(self, channel, message_id, holder, outcome, now):
+        # type: (str, str, str, _Outcome, float) -> None
+        """Write down what became of a notification that `holder` claimed; one that waits too long has failed."""
+        with self.writing() as connection:
+            row = _first(connection, 'SELECT created_time, tries FROM notifications WHERE message_id = ? AND channel = ? AND '
+                         'holder = ?', (message_id, channel, holder))
+            if row is None:                            # the lease ran out, and another took it over
+                return
+            is_old = outcome.state == 'waiting' and now - row[0] / 1e6 > _SPOOL_SECONDS
+            state = 'failed' if is_old else outcome.state
+            pause = max(outcome.delay, min(3600.0, 30.0 * 2 ** min(row[1], 10))) if state == 'waiting' else 0.0
+            connection.execute(
+                'UPDATE notifications SET state = ?, error = ?, tries = tries + 1, lease_time = 0, next_time = ?, sent_time = ?, '
+                "content = CASE WHEN ? THEN '' ELSE content END WHERE message_id = ? AND channel = ?",
+                (state, outcome.error, int((now + pause) * 1e6), int(now * 1e6) if state == 'sent' else None, state == 'sent',
+                 message_id, channel))
+
+    @staticmethod
+    def take_digest(connection, rules, due):
+        # type: (Any, Sequence[str], float) -> List[Tuple[Any, ...]]
+        """Return (name, severity, state, condition, explanation, time, script) of what rules kept for their digest, when the
+        oldest of it is from before `due` (seconds); it is then no longer kept."""
+        marks = ', '.join('?' * len(rules))
+        first = _first(connection, "SELECT min(alert_time) FROM alerts WHERE delivery = 'digest' AND name IN (%s)" % marks, rules)
+        if first[0] is None or first[0] > format_time(due):
+            return []
+        kept = "delivery = 'digest' AND name IN (%s)" % marks
+        rows = connection.execute('SELECT name, severity, state, condition, explanation, alert_time, script_path FROM alerts '
+                                  'WHERE %s ORDER BY id' % kept, rules).fetchall()
+        connection.execute("UPDATE alerts SET delivery = 'told', reason = 'in a digest' WHERE " + kept, rules)
+        return rows
+
+
+class _MemoryHistory(HistoryManager):
+    """An empty history for as long as this object lives, for alerts without a file; its one connection serves one at a time."""
+
+    def __init__(self):
+        # type: () -> None
+        super(_MemoryHistory, self).__init__(':memory:', timeout=1.0)
+        self.db_path = ':memory:'
+        self._turn = allocate_lock()
+        self._only = None  # type: Any
+
+    def _take(self):
+        # type: () -> Any
+        self._turn.acquire()
+        try:
+            if self._only is None:
+                self._only = self._connect(':memory:')
+                self._prepare(self._only)
+            return self._only
+        except BaseException:
+            self._turn.release()
+            raise
+
+    def _give_back(self, connection):
+        # type: (Any) -> None
+        if connection.in_transaction:
+            connection.rollback()
+        self._turn.release()
+
+    def close(self):
+        # type: () -> None
+        """Forget everything."""
+        with self._turn:
+            connection, self._only = self._only, None
+        if connection is not None:
+            connection.close()
+
+    def __del__(self):
+        # type: () -> None
+        if getattr(self, '_only', None) is not None:
+            self.close()
+
+
+def read_alerts(history, run_id=None, limit=None):
+    # type: (HistoryManager, Optional[int], Optional[int]) -> List[Dict[str, Any]]
+    """Return what rules said, newest first (of one run: in order), as dicts: the columns of table `alerts`, and in `channels`
+    for each channel {'state', 'error', 'sent_time'} of the message."""
+    names = ('id', 'execution_id', 'alert_time', 'script_path', 'name', 'severity', 'state', 'condition', 'explanation',
+             'fingerprint', 'delivery', 'reason', 'channels', 'message_id')
+    where, values = ('WHERE execution_id = ? ORDER BY id', [run_id]) if run_id is not None else ('ORDER BY id DESC LIMIT ?', [
+        -1 if limit is None else limit])
+    found = []
+    for row in history._read('SELECT %s FROM alerts %s' % (', '.join(names), where), values):
+        alert = dict(zip(names, row))
+        told = {channel: {'state': state, 'error': error, 'sent_time': sent and _format_micros(sent)}
+                for channel, state, error, sent in history._read(
+                    'SELECT channel, state, error, sent_time FROM notifications WHERE message_id = ?', (alert['message_id'],))}
+        alert['channels'] = {name: told.get(name, {'state': 'unknown', 'error': None, 'sent_time': None})
+                             for name in (alert['channels'] or '').split()}
+        found.append(alert)
+    return found
+
+
+# -- rules: each form has `judge(context)` -> (True, False or None, explanation), `kind` and `metrics` ------------------
+
+#: What a metric is while the script runs, by its column in SAMPLE_FIELDS. With `for` it is the value of the sample; without,
+#: the greatest so far.
+LIVE_METRICS = {'execution_time_seconds': 0, 'cpu_max': 1, 'memory_max_mb': 2, 'num_threads': 3, 'num_fds': 4, 'num_processes': 5,
+                'io_read_mb': 6, 'io_write_mb': 7}
+
+_FAILURE_NAMES = frozenset(('status', 'cause', 'success', 'exit_code', 'timed_out'))
+_PAST_RUNS = 200                       # of the script's runs before this one, as far as rules look back
+
+
+class _RunContext(object):
+    """What rules judge: the values of a run, and the past of its script, which is read when it is first asked for.
+
+    `values` maps names of conditions to values. Past runs are those that ended, the last attempt of each, newest first.
+    `problem` says why the past could not be read.
+    """
+
+    def __init__(self, values, script_path='', history=None, correlation_id=None, run_id=None, kin=None):
+        # type: (Dict[str, Any], str, Optional[HistoryManager], Optional[str], Optional[int], Optional[Dict[str, Any]]) -> None
+        self.values = values
+        self.script_path = script_path
+        self.history = history
+        self.correlation_id = correlation_id
+        self.run_id = run_id
+        self.kin = {name: (kin or {}).get(name) for name in ('hostname', 'python_version')}
+        self.problem = None  # type: Optional[str]
+        self._past = None  # type: Optional[List[Dict[str, Any]]]
+        self._good = {}  # type: Dict[str, List[Tuple[int, float]]]
+
+    def past(self):
+        # type: () -> List[Dict[str, Any]]
+        """Return the runs before this one as HistoryManager gives them, one for each correlation id."""
+        if self._past is None:
+            runs, seen = [], {self.correlation_id}
+            found = self.ask(lambda history: history.get_execution_history(self.script_path, limit=_PAST_RUNS, days=None))
+            for run in found or ():
+                if run['status'] != 'running' and run['correlation_id'] not in seen:
+                    seen.add(run['correlation_id'])
+                    runs.append(run)
+            self._past = runs
+        return self._past
+
+    def ask(self, question):
+        # type: (Callable[[HistoryManager], Any]) -> Any
+        """Return the history's answer, None where there is none to ask, or when it cannot be read."""
+        if self.history is None or not self.script_path:
+            return None
+        try:
+            return question(self.history)
+        except HistoryError as error:
+            self.problem = str(error)
+            return None
+
+    def good(self, metric):
+        # type: (str) -> List[Tuple[int, float]]
+        """Return (run id, value) of a metric in the last good runs on this host with this Python, newest first."""
+        if metric not in self._good:
+            rows = self.ask(lambda history: history.get_metric_series(
+                self.script_path, metric, limit=50, good_only=True, before_id=self.run_id, **self.kin))
+            self._good[metric] = [(row[0], row[2]) for row in reversed(rows or [])]
+        return self._good[metric]
+
+    def values_at(self, number, names):
+        # type: (int, Iterable[str]) -> Dict[str, Any]
+        """Return the values of this run (0) or the one `number` before it; `previous.` and `baseline.` that `names` ask for are
+        always those of this run."""
+        values = dict(self.values if number == 0 else _values_of_run(self.past()[number - 1]))
+        for name in names:
+            prefix, _, metric = name.partition('.')
+            if prefix == 'previous' and metric:
+                values[name] = self.good(metric)[0][1] if self.good(metric) else None
+            elif prefix == 'baseline' and metric:
+                values[name] = self._baseline_of(metric)
+        return values
+
+    def _baseline_of(self, metric):
+        # type: (str) -> Optional[float]
+        """Return the metric of the pinned run; without one the median of the last good runs, None while these are too few."""
+        pinned = self.ask(lambda history: history.get_baseline(self.script_path))
+        if pinned:
+            return pinned['metrics'].get(metric)
+        records = [{'status': 'success', 'value': value} for _, value in self.good(metric)]
+        return BaselineCalculator().calculate(records, metric)['median']
+
+
+def _values_of_run(run):
+    # type: (Dict[str, Any]) -> Dict[str, Any]
+    """Return the values of a result or a recorded run by the names that conditions use."""
+    values = dict(run.get('metrics') or {})
+    for name in ('status', 'cause', 'script_path', 'hostname', 'git_branch', 'git_commit'):
+        if run.get(name) is not None:
+            values[name] = run[name]
+    values.update(('label.' + key, value) for key, value in (run.get('labels') or {}).items())
+    return values
+
+
+class _ConditionRule(object):
+    """A condition that is true, of the last `consecutive` runs in a row."""
+
+    def __init__(self, condition, consecutive=1):
+        # type: (Condition, int) -> None
+        self.condition = condition
+        self.consecutive = consecutive
+        self.text = condition.text + (', %d runs in a row' % consecutive if consecutive > 1 else '')
+        plain = set(name.partition('.')[2] if name.startswith(('previous.', 'baseline.')) else name for name in condition.names)
+        self.metrics = [name for name in METRICS if name in plain and METRICS[name].unit not in ('bool', 'UTC', '')]
+        self.kind = 'failure' if condition.names & _FAILURE_NAMES else 'performance' if self.metrics else 'other'
+
+    def judge(self, context):
+        # type: (_RunContext) -> Tuple[Optional[bool], str]
+        names = self.condition.names
+        values = context.values_at(0, names)
+        outcome = self.condition.evaluate(values)
+        explanation = self.condition.explain(values)
+        for number in range(1, self.consecutive):
+            if outcome is not True:
+                break
+            outcome = number <= len(context.past()) and self.condition.evaluate(context.values_at(number, names))
+        return outcome, explanation
+
+
+class _ConsecutiveRule(object):
+    """So many runs in a row that did not succeed; interrupted ones count neither way."""
+    kind = 'failure'
+    metrics = ()  # type: Sequence[str]
+
+    def __init__(self, count):
+        # type: (int) -> None
+        self.count = count
+        self.text = '%d run%s in a row failed' % (count, '' if count == 1 else 's')
+
+    def judge(self, context):
+        # type: (_RunContext) -> Tuple[Optional[bool], str]
+        if context.values.get('status') is None or context.values.get('cause') == 'interrupted':
+            return None, ''
+        failed = 0
+        for values in [context.values] + [{'status': run['status'], 'cause': run['cause']} for run in context.past()]:
+            if values['status'] == 'success':
+                break
+            failed += values.get('cause') != 'interrupted'
+        return failed >= self.count, '%d in a row' % failed
+
+
+class _FailureRateRule(object):
+    """More than a share of the runs failed, of the last `runs` or those of the last `window` seconds."""
+    kind = 'failure'
+    metrics = ()  # type: Sequence[str]
+
+    def __init__(self, above, runs=None, window=None, min_runs=5):
+        # type: (float, Optional[int], Optional[float], int) -> None
+        self.above = above
+        self.runs = runs
+        self.window = window
+        self.min_runs = min_runs
+        span = 'of the last ' + format_duration(window) if window is not None else '(the last %s)' % runs
+        self.text = 'more than %.4g %% of the runs %s failed' % (above * 100.0, span)
+
+    def judge(self, context):
+        # type: (_RunContext) -> Tuple[Optional[bool], str]
+        if context.values.get('status') is None or context.values.get('cause') == 'interrupted':
+            return None, ''
+        statuses = [context.values['status']] + self._past(context)
+        if self.runs is not None:
+            statuses = statuses[:self.runs]
+        if len(statuses) < self.min_runs:
+            return None, ''
+        failed = sum(status != 'success' for status in statuses)
+        return failed / float(len(statuses)) > self.above, '%d of %d runs failed' % (failed, len(statuses))
+
+    def _past(self, context):
+        # type: (_RunContext) -> List[str]
+        """Return the statuses of the runs before this one; a window may hold more of them than other rules look at."""
+        since = 0 if self.window is None else int((time.time() - self.window) * 1e6)
+        rows = context.ask(lambda history: history._read(
+            "SELECT status, max(attempt_number) FROM run WHERE script_id = (SELECT id FROM script WHERE path = ?) "
+            "AND start_time >= ? AND status <> 'running' AND cause IS NOT 'interrupted' AND correlation IS NOT ? "
+            'GROUP BY correlation '
+            'ORDER BY max(start_time) DESC LIMIT ?',
+            (_canonical(context.script_path), since, _correlation_value(context.correlation_id or '-'), self.runs or -1)))
+        return [row[0] for row in rows or ()]
+
+
+class _AnomalyRule(object):
+    """A metric of a run that succeeded lies outside of what the script's own good runs were like."""
+    kind = 'performance'
+
+    def __init__(self, metric, direction='both', min_runs=8, band=0.995, min_change=0.1):
+        # type: (str, str, int, float, float) -> None
+        self.metric = metric
+        self.metrics = (metric,)
+        self.direction = direction
+        self.settings = (min_runs, band, min_change)
+        suffix = {'both': '', 'above': ' (too much)', 'below': ' (too little)'}[direction]
+        self.text = '%s unlike its own past%s' % (metric, suffix)
+
+    def judge(self, context):
+        # type: (_RunContext) -> Tuple[Optional[bool], str]
+        value = context.values.get(self.metric)
+        if context.values.get('status', 'success') != 'success' or not isinstance(value, (int, float)) or value != value:
+            return None, ''
+        past = [x for _, x in context.good(self.metric)]
+        usual = AlertIntelligence.adaptive_range(past, *self.settings)
+        if usual is None:
+            return None, ''
+        found, low, high = [_shown_metric(self.metric, float(x)) for x in (value,) + usual]
+        shown = '%s = %s, usually %s to %s (%d good runs)' % (self.metric, found, low, high, len(past))
+        return (value > usual[1] and self.direction != 'below') or (value < usual[0] and self.direction != 'above'), shown
+
+
+class _Rule(object):
+    """One rule: what it judges (`form`), and who is told how often. `channels` None means all that are configured; `hold` is how
+    long it must be true on the samples, None for a rule that is judged at the end."""
+    __slots__ = ('name', 'form', 'severity', 'channels', 'policy', 'inhibited_by', 'digest', 'hold')
+
+    def __init__(self, name, form, severity, channels, policy, inhibited_by=None, digest=None, hold=None):
+        # type: (str, Any, str, Optional[Sequence[str]], AlertPolicy, Optional[Sequence[str]], Optional[float], Optional[float]) -> None
+        self.name = name
+        self.form = form
+        self.severity = severity
+        self.channels = channels
+        self.policy = policy
+        self.inhibited_by = inhibited_by
+        self.digest = digest
+        self.hold = hold
+
+
+class _Judgement(object):
+    """What a rule found in a run."""
+    __slots__ = ('rule', 'value', 'explanation', 'fingerprint')
+
+    def __init__(self, rule, value, explanation, fingerprint=''):
+        # type: (_Rule, Optional[bool], str, str) -> None
+        self.rule = rule
+        self.value = value
+        self.explanation = explanation
+        self.fingerprint = fingerprint
+
+
+class AlertIntelligence(object):
+    """Who is told what: one message for the same thing in a window, across processes; silences; inhibition; digests.
+
+    What it remembers is in the history database: `history_manager` (None: in memory, for as long as this object lives). `clock`
+    returns seconds since 1970. Any thread may use it.
+    """
+
+    def __init__(self, history_manager=None, clock=time.time):
+        # type: (Optional[HistoryManager], Callable[[], float]) -> None
+        self.store = _AlertStore(history_manager or _MemoryHistory())
+        self.clock = clock
+
+    @staticmethod
+    def fingerprint(text):
+        # type: (Optional[str]) -> str
+        """Return what tells one error from another: sixteen hexadecimal digits, the same for texts that differ in numbers only.
+
+        >>> mark = AlertIntelligence.fingerprint
+        >>> mark('timeout after 31 s') == mark('timeout after 7 s'), mark('disk full') == mark('no such host'), mark(None)
+        (True, False, '')
+        """
+        if not text:
+            return ''
+        import hashlib
+        shape = ''.join('#' if c in '0123456789' else c for c in text)
+        while '##' in shape:
+            shape = shape.replace('##', '#')
+        return hashlib.sha256(shape.encode('utf-8', 'replace')).hexdigest()[:16]
+
+    @staticmethod
+    def adaptive_range(values, min_runs=8, band=0.995, min_change=0.1):
+        # type: (Sequence[float], int, float, float) -> Optional[Tuple[float, float]]
+        """Return (low, high) of what is usual, None with fewer than `min_runs` values: BaselineCalculator's robust band that
+        should hold the share `band` of runs, never narrower than `min_change` of the median on each side.
+
+        >>> low, high = AlertIntelligence.adaptive_range([10.0, 10.5, 9.5, 10.2, 9.8, 10.1, 9.9, 10.0, 50.0])
+        >>> 5 < low < 9.5 and 10.5 < high < 15
+        True
+        """
+        usual = BaselineCalculator(min_runs, band=band, min_band_pct=100.0 * min_change).calculate(
+            [{'status': 'success', 'value': value} for value in values], 'value')
+        return None if usual['median'] is None else (usual['low'], usual['high'])
+
+    def silence(self, rule, seconds, reason=''):
+        # type: (str, float, str) -> float
+        """Let a rule ('*': every rule) tell nobody for so long; return when that ends, in seconds since 1970. Raises UsageError.
+
+        What fires meanwhile is recorded as suppressed; if it still does at the first run afterwards, it is told then.
+        """
+        if not rule or not 0 < seconds < float('inf'):
+            raise UsageError('silence %r for %r seconds: needs a rule and a time of more than 0 seconds' % (rule, seconds))
+        end = self.clock() + seconds
+        with self.store.writing() as connection:
+            connection.execute('INSERT OR REPLACE INTO alert_silence VALUES (?, ?, ?, ?)',
+                               (rule, int(self.clock() * 1e6), int(end * 1e6), redact(reason) or None))
+        return end
+
+    def unsilence(self, rule):
+        # type: (str) -> bool
+        """End a silence; returns whether there was one."""
+        with self.store.writing() as connection:
+            return connection.execute('DELETE FROM alert_silence WHERE rule = ? AND end_time > ?',
+                                      (rule, int(self.clock() * 1e6))).rowcount > 0
+
+    def get_silences(self):
+        # type: () -> List[Dict[str, Any]]
+        """Return the silences that hold now: rule, end_time (ISO text), reason."""
+        with self.store.history.get_connection() as connection:
+            found = self.store.read_silences(connection, self.clock())
+        return [{'rule': rule, 'end_time': format_time(end), 'reason': reason} for rule, (end, reason) in sorted(found.items())]
+
+    @staticmethod
+    def inhibitor(rule, judgements):
+        # type: (_Rule, Sequence[_Judgement]) -> Optional[str]
+        """Return the name of the rule that makes this one not worth telling: one named in its `inhibited_by`; without that,
+        a failure that fires is stronger than anything about speed and size."""
+        for other in judgements:
+            if other.rule is rule or other.value is not True:
+                continue
+            by_kind = rule.inhibited_by is None and rule.form.kind == 'performance' and other.rule.form.kind == 'failure'
+            if by_kind or other.rule.name in (rule.inhibited_by or ()):
+                return other.rule.name
+        return None
+
+    def decide(self, connection, judgements, script_path):
+        # type: (Any, Sequence[_Judgement], str) -> List[Alert]
+        """Step every rule's state, within the caller's transaction, and return what there is to tell or to suppress."""
+        now = self.clock()
+        silences = self.store.read_silences(connection, now)
+        alerts = []
+        for judgement in judgements:
+            rule = judgement.rule
+            blocked = None  # type: Optional[str]
+            for name in ('*', rule.name):
+                if name in silences:
+                    blocked = 'silenced until %s' % format_time(silences[name][0])[:19] + ' UTC'
+            inhibitor = self.inhibitor(rule, judgements)
+            if inhibitor is not None:
+                blocked = 'inhibited by %r' % inhibitor
+            state = self.store.load_state(connection, rule.name, script_path)
+            after, action, reason = step_alert(state, AlertObservation(judgement.value, judgement.fingerprint, blocked), now,
+                                               rule.policy)
+            if after.to_dict() != state.to_dict():
+                self.store.save_state(connection, rule.name, script_path, after)
+            if action is not None:
+                alerts.append(self._alert(judgement, action, reason, state.suppressed))
+        return alerts
+
+    @staticmethod
+    def _alert(judgement, action, reason, suppressed):
+        # type: (_Judgement, str, Optional[str], int) -> Alert
+        rule = judgement.rule
+        delivery = 'suppressed' if action == 'suppress' else 'told' if rule.digest is None else 'digest'
+        return Alert(name=rule.name, severity=rule.severity, state='resolved' if action == 'resolve' else 'firing',
+                     condition=rule.form.text, explanation=judgement.explanation, fingerprint=judgement.fingerprint,
+                     delivery=delivery, reason=reason, channels={}, earlier=suppressed if action == 'tell' else 0,
+                     metrics=list(rule.form.metrics))
+
+    @staticmethod
+    def digest(rows):
+        # type: (Sequence[Tuple[Any, ...]]) -> List[Dict[str, Any]]
+        """Sum up kept alerts (name, severity, state, condition, explanation, ISO time, script): one entry for each rule and
+        script, with how often it fired, when last, and the last explanation."""
+        found = {}  # type: Dict[Tuple[str, str], Dict[str, Any]]
+        for name, severity, state, condition, explanation, when, script in rows:
+            entry = found.setdefault((name, script), {'name': name, 'severity': severity, 'state': state, 'condition': condition,
+                                                      'earlier': 0, 'times': 0})
+            entry['times'] += state == 'firing'
+            entry.update(state=state, severity=severity)
+            entry['explanation'] = '%s: %d time%s, last at %s%s' % (
+                os.path.basename(script), entry['times'], '' if entry['times'] == 1 else 's', when[:19],
+                ' (%s)' % explanation if explanation else '')
+        entries = list(found.values())
+        for entry in entries:
+            del entry['times']
+        return entries
+
+
+class _LiveAlerts(object):
+    """Judge rules on every sample of a run; what fires is told while the script goes on.
+
+    A rule with a hold sees each sample's own values, and fires once it was true for so long without a break. Any other sees the
+    greatest so far, and fires as soon as it is certain: when it stays true whatever these may still grow to. Each fires once in a
+    run, whatever the number of attempts. `fired` are the names of those, `alerts` and `warnings` what came of it.
+    """
+
+    def __init__(self, manager, rules):
+        # type: (AlertManager, Sequence[_Rule]) -> None
+        self.fired = set()  # type: set
+        self.alerts = []  # type: List[Alert]
+        self.warnings = []  # type: List[str]
+        self.run = {}  # type: Dict[str, Any]
+        self.samples = 0
+        self._manager = manager
+        self._rules = list(rules)
+        self._context = _RunContext({})
+        self._describe = None  # type: Optional[Callable[[], Dict[str, Any]]]
+        self._run_id = None  # type: Optional[Callable[[], Optional[int]]]
+        self._busy = []  # type: List[Any]
+        self.reset()
+
+    def reset(self):
+        # type: () -> None
+        """Another attempt is about to begin: what was seen of the last one counts no more. What it told is sent first, since a
+        thread in the midst of something is no good companion of a fork."""
+        self.finish(time.monotonic() + self._manager.notify_timeout)
+        self._greatest = {}  # type: Dict[str, float]
+        self._states = {}  # type: Dict[str, AlertState]
+
+    def begin(self, describe, run_id):
+        # type: (Callable[[], Dict[str, Any]], Optional[Callable[[], Optional[int]]]) -> None
+        """An attempt has begun: `describe()` returns what is known of it (slowly, so it is called in a thread), `run_id()` its
+        number once it is on record, None where it never will be. Messages that wait from earlier runs are sent meanwhile."""
+        self._describe, self._run_id = describe, run_id
+        try:
+            self._in_thread(self._prepare)
+        except RuntimeError as error:                  # no thread is to be had
+            self.warnings.append('alerts: not judged by earlier runs while the script ran: %s' % error)
+
+    def _prepare(self):
+        # type: () -> None
+        """Find out who and where we are, and what the conditions want to know of earlier runs; then send what waits."""
+        run = self._describe() if self._describe is not None else {}
+        run.update(_host_facts(), status='running')
+        self.run = run
+        context = _RunContext(_values_of_run(run), run.get('script_path', ''), self._manager.history_manager,
+                              run.get('correlation_id'), kin=run)
+        names = set(name for rule in self._rules for name in rule.form.condition.names)
+        context.values = context.values_at(0, names)
+        context.values.pop('status', None)             # known at the end only
+        self._context = context
+        self._manager.deliver_waiting(alongside=True)
+
+    def on_sample(self, row):
+        # type: (Sequence[Any]) -> None
+        """Take one row of SAMPLE_FIELDS. Border: what fails here costs the rules, not the samples."""
+        try:
+            self._judge_sample(row)
+        except Exception as error:
+            self._rules = []
+            self.warnings.append('alerts: not judged while the script ran: %r' % error)
+
+    def _judge_sample(self, row):
+        # type: (Sequence[Any]) -> None
+        self.samples += 1
+        now = {name: row[column] for name, column in LIVE_METRICS.items() if row[column] is not None}
+        for name, value in now.items():
+            self._greatest[name] = max(value, self._greatest.get(name, value))
+        firing = []
+        for rule in self._rules:
+            if rule.name not in self.fired and self._is_due(rule, now, row[0]):
+                firing.append(rule)
+        if firing:
+            self.fired.update(rule.name for rule in firing)
+            values = dict(self._context.values, **self._greatest)
+            found = [_Judgement(rule, True, rule.form.condition.explain(
+                values if rule.hold is None else dict(values, **now))) for rule in firing]
+            try:
+                self._in_thread(lambda: self._fire(found, values))
+            except RuntimeError:                       # no thread is to be had: rather no samples meanwhile than no message
+                self._fire(found, values)
+
+    def _is_due(self, rule, now, elapsed):
+        # type: (_Rule, Dict[str, Any], float) -> bool
+        condition = rule.form.condition
+        if rule.hold is None:
+            return _is_certain(condition, dict(self._context.values, **self._greatest))
+        value = condition.evaluate(dict(self._context.values, **now))
+        state, action, _ = step_alert(self._states.get(rule.name, AlertState()), AlertObservation(value), elapsed,
+                                      AlertPolicy(hold=rule.hold, throttle=0.0))
+        self._states[rule.name] = state
+        return action == 'tell'
+
+    def _fire(self, judgements, values):
+        # type: (Sequence[_Judgement], Dict[str, Any]) -> None
+        patience = time.monotonic() + 2.0              # the run may not be on record yet
+        while (not self.run or self._run_id is not None and self._run_id() is None) and time.monotonic() < patience:
+            time.sleep(0.005)
+        run = dict(self.run, status='running', execution_id=self._run_id() if self._run_id is not None else None,
+                   execution_time_seconds=values.get('execution_time_seconds'))
+        context = self._context
+        context.run_id = run['execution_id']
+        self._manager._process(judgements, context, {'run': run, 'values': values},
+                               time.monotonic() + self._manager.notify_timeout, self.alerts, self.warnings, alongside=True)
+
+    def _in_thread(self, work):
+        # type: (Callable[[], Any]) -> None
+        lock = allocate_lock()
+        lock.acquire()
+
+        def run():
+            # type: () -> None
+            """Thread border."""
+            try:
+                work()
+            except Exception as error:                 # thread border
+                self.warnings.append('alerts: %s' % _plain_error(error))
+            finally:
+                lock.release()
+        start_new_thread(run, ())
+        self._busy.append(lock)
+
+    def finish(self, deadline):
+        # type: (float) -> None
+        """Wait for what is being sent, until `deadline` (monotonic)."""
+        for lock in self._busy:
+            if lock.acquire(True, max(0.0, deadline - time.monotonic())):
+                lock.release()
+
+
+def _is_certain(condition, values):
+    # type: (Condition, Dict[str, Any]) -> bool
+    """Tell whether a condition is true now and stays so however large the LIVE_METRICS in it become.
+
+    >>> over, between = parse_condition('cpu_max > 5'), parse_condition('cpu_max > 5 AND cpu_max < 90')
+    >>> [_is_certain(c, {'cpu_max': 20.0}) for c in (over, between)]
+    [True, False]
+    """
+    if condition.evaluate(values) is not True:
+        return False
+    names = [name for name in condition.names if name in LIVE_METRICS]
+    for mask in range(1, 1 << len(names)):
+        grown = {name: float('inf') for number, name in enumerate(names) if mask >> number & 1}
+        if condition.evaluate(dict(values, **grown)) is not True:
+            return False
+    return True
+
+
+def _plain_error(error):
+    # type: (BaseException) -> str
+    """Return our own sentence; of any other exception only its kind, since its text may hold anything."""
+    return str(error) if isinstance(error, RunnerError) else 'failed with %s' % type(error).__name__
+
+
+#: What a rule of the settings file may say; the first group is what it judges, of which it has one (condition and consecutive
+#: may go together).
+RULE_KEYS = ('condition', 'consecutive', 'failure_rate', 'anomaly', 'expect_every',
+             'name', 'severity', 'channels', 'throttle_seconds', 'for', 'repeat', 'recovery', 'inhibited_by', 'digest', 'script')
+
+_CHANNEL_FORMS = {'email': EmailConfig, 'slack': SlackConfig, 'webhook': WebhookConfig, 'command': _CommandChannel,
+                  'apprise': _AppriseChannel, 'stdout': _StdoutChannel, 'log': _LogChannel}  # type: Dict[str, Any]
+
+
+class AlertManager(object):
+    """Rules over runs, and the channels by which they are told.
+
+        manager = AlertManager()
+        manager.configure_slack(os.environ['SLACK_WEBHOOK_URL'])
+        manager.add_alert('memory', 'memory_max_mb > 2GiB', ['slack'], severity='ERROR')
+        runner = ScriptRunner('job.py')
+        runner.alert_manager = manager
+
+    A ScriptRunner with it judges the rules while the script runs and at its end; `check_alerts` judges them over values that
+    you have. What was told when is remembered in `history_manager` (a runner sets its own when this is None and it keeps a
+    history; without any it is remembered for as long as this object lives). `notify_timeout` is how many seconds telling may
+    take; what is not sent by then, the next run sends. `clock` returns seconds since 1970. `channels` maps names to channels:
+    an object of yours with `send(message, timeout)`, `describe()` and `secrets()` may be put in. `extra_names` are names of
+    metrics of your own, `redact_patterns` patterns of `compile_secret` for messages. Any thread may use one manager once its
+    rules are added.
+    """
+
+    def __init__(self, history_manager=None, notify_timeout=10.0, clock=time.time, extra_names=()):
+        # type: (Optional[HistoryManager], float, Callable[[], float], Iterable[str]) -> None
+        self.history_manager = history_manager
+        self.notify_timeout = notify_timeout
+        self.clock = clock
+        self.extra_names = tuple(extra_names)
+        self.redact_patterns = []  # type: List[Any]
+        self.rules = {}  # type: Dict[str, _Rule]
+        self.expected = {}  # type: Dict[str, Dict[str, Any]]
+        self.channels = {}  # type: Dict[str, Any]
+        self._intelligence = None  # type: Optional[AlertIntelligence]
+        self._remembered_in = None  # type: Optional[HistoryManager]
+        self._lock = allocate_lock()
+        self.warnings = []  # type: List[str]
+        self._holder = new_correlation_id()
+
+    @classmethod
+    def from_settings(cls, alerts, notifications=None, history_manager=None, notify_timeout=None):
+        # type: (Sequence[Dict[str, Any]], Optional[Dict[str, Any]], Optional[HistoryManager], Optional[float]) -> AlertManager
+        """Make a manager of what stands under `alerts` and `notifications` in a settings file.
+
+        Raises UsageError, naming the rule or channel: for an unknown key, metric or channel, and a channel without settings.
+        """
+        manager = cls(history_manager, 10.0 if notify_timeout is None else parse_duration(notify_timeout))
+        for name, values in (notifications or {}).items():
+            manager._configure_from_settings(name, values)
+        for number, record in enumerate(alerts or (), 1):
+            manager.add_from_settings(number, record)
+        manager.validate()
+        return manager
+
+    # -- rules ---------------------------------------------------------------------------------------------
+
+    def add_alert(self, name, condition=None, channels=None, severity=AlertSeverity.WARNING, throttle_seconds=300.0,
+                  for_seconds=None, repeat_seconds=None, consecutive=None, failure_rate=None, anomaly=None, inhibited_by=None,
+                  recovery=True, digest_seconds=None):
+        # type: (str, Any, Optional[Sequence[str]], str, Any, Any, Any, Optional[int], Any, Any, Optional[Sequence[str]], bool, Any) -> None
+        """Add a rule that judges one thing:
+
+        - `condition`: a text as `parse_condition` reads it; with `consecutive` it fires when that many runs in a row meet it.
+          With `for_seconds` it is judged on the samples only, and must hold that long.
+        - `consecutive` alone: so many runs in a row did not succeed.
+        - `failure_rate`: {'above': 0.2, 'window': '7d' or 'runs': 20, 'min_runs': 5}: more than that share did not succeed.
+        - `anomaly`: {'metric': …, 'direction': 'above' | 'below' | 'both', 'min_runs': 8, 'band': 0.995, 'min_change': 0.1}: a
+          good run unlike the script's good runs before it.
+
+        `channels`: names; None means all that are configured. The same is told once in `throttle_seconds`, what goes on again
+        after `repeat_seconds`, its end once (`recovery`). While a rule of `inhibited_by` fires this one is suppressed; by
+        default a failure suppresses what is about speed and size. With `digest_seconds` what fires is kept and told in one
+        message each that long. Times are seconds, or texts such as '5m'. Raises UsageError.
+        """
+        if not isinstance(name, str) or not name.strip() or name in self.rules or name == '*':
+            raise UsageError('alert %r: %s' % (name, 'there are two of that name; each needs its own' if name in self.rules
+                                               else 'a rule needs a name other than *'))
+        try:
+            form = self._make_form(condition, consecutive, failure_rate, anomaly)
+            hold = None if for_seconds is None else _check_time('for', for_seconds)
+            if hold is not None:
+                self._check_live(form)
+            times = [None if value is None else _check_time(what, value) for what, value in (
+                ('repeat', repeat_seconds), ('digest', digest_seconds))]
+            policy = AlertPolicy(0.0, _check_time('throttle_seconds', throttle_seconds), times[0], bool(recovery))
+            rule = _Rule(name, form, _check_severity(severity), self._check_channels(channels), policy,
+                         None if inhibited_by is None else _names(inhibited_by), times[1], hold)
+        except UsageError as error:
+            raise UsageError('alert %r: %s' % (name, error))
+        self.rules[name] = rule
+
+    def parse_condition(self, text):
+        # type: (str) -> Condition
+        """Read a condition with the names that this manager knows; raises ConditionError."""
+        return parse_condition(text, self.extra_names)
+
+    def _make_form(self, condition, consecutive, failure_rate, anomaly):
+        # type: (Any, Any, Any, Any) -> Any
+        given = [what for what, value in (('condition', condition), ('failure_rate', failure_rate), ('anomaly', anomaly))
+                 if value is not None]
+        if len(given) > 1 or (not given and consecutive is None):
+            raise UsageError('%s; a rule judges one of condition, consecutive, failure_rate, anomaly' % (
+                ' and '.join(given) + ' together' if given else 'nothing to judge'))
+        if consecutive is not None and (isinstance(consecutive, bool) or not isinstance(consecutive, int) or consecutive < 1
+                                        or given and given != ['condition']):
+            raise UsageError('consecutive %r: must be a whole number of at least 1, alone or beside a condition' % (consecutive,))
+        if condition is not None:
+            return _make_condition_rule(self.parse_condition(getattr(condition, 'text', condition)), consecutive or 1)
+        if failure_rate is not None:
+            return _make_failure_rate_rule(failure_rate)
+        if anomaly is not None:
+            return _make_anomaly_rule(anomaly, self.extra_names)
+        return _ConsecutiveRule(consecutive or 1)
+
+    @staticmethod
+    def _check_live(form):
+        # type: (Any) -> None
+        """Raise UsageError unless the rule can be judged on samples."""
+        if not isinstance(form, _ConditionRule) or form.consecutive > 1:
+            raise UsageError('for: goes with a condition alone')
+        late = [name for name in form.condition.names if not _is_live(name)]
+        if late or not form.condition.names & set(LIVE_METRICS):
+            what = '%s not known while the script runs' % (', '.join(sorted(late)) + (' is' if len(late) == 1 else ' are'))
+            raise UsageError('for: %s; these are: %s' % (
+                what if late else 'the condition has no metric that changes while the script runs', ', '.join(LIVE_METRICS)))
+
+    def _check_channels(self, channels):
+        # type: (Any) -> Optional[List[str]]
+        if channels is None:
+            return None
+        names = _names(channels)
+        for name in names:
+            if name not in _CHANNEL_FORMS and name not in self.channels:
+                known = list(_CHANNEL_FORMS) + list(self.channels)
+                raise UsageError('no channel %r%s; valid: %s' % (name, suggest(name, known), ', '.join(_CHANNEL_FORMS)))
+        return names
+
+    def validate(self):
+        # type: () -> None
+        """Raise UsageError when a rule names a channel without settings, or a rule that there is not."""
+        for rule in self.rules.values():
+            for name in rule.channels or ():
+                if name in ('stdout', 'log') and name not in self.channels:
+                    self.channels[name] = _CHANNEL_FORMS[name]()
+                if name not in self.channels:
+                    raise UsageError('alert %r: channel %r has no settings; give them under notifications: %s' % (
+                        rule.name, name, name))
+            if 'apprise' in self._channels_of(rule.name):
+                self.channels['apprise'].check_installed()
+            for name in rule.inhibited_by or ():
+                if name not in self.rules:
+                    raise UsageError('alert %r: inhibited_by: no alert %r%s' % (rule.name, name, suggest(name, self.rules)))
+
+    # -- channels ------------------------------------------------------------------------------------------
+
+    def configure_email(self, smtp_server, *arguments, **settings):
+        # type: (Any, *Any, **Any) -> EmailConfig
+        """Set up mail: an EmailConfig, or what it is made of. Returns it; raises UsageError."""
+        return self._configure('email', smtp_server, arguments, settings)
+
+    def configure_slack(self, webhook_url, *arguments, **settings):
+        # type: (Any, *Any, **Any) -> SlackConfig
+        """Set up Slack: a SlackConfig, or what it is made of. Returns it; raises UsageError."""
+        return self._configure('slack', webhook_url, arguments, settings)
+
+    def configure_webhook(self, url, *arguments, **settings):
+        # type: (Any, *Any, **Any) -> WebhookConfig
+        """Set up a webhook: a WebhookConfig, or what it is made of. Returns it; raises UsageError."""
+        return self._configure('webhook', url, arguments, settings)
+
+    def configure_command(self, argv):
+        # type: (Sequence[str]) -> None
+        """Set up a program, an argument list, that gets each message as JSON on its stdin and says by status 0 that it took it.
+
+        While a script runs nothing else is started: what fires meanwhile reaches the program after the script's end.
+        """
+        self._configure('command', argv, (), {})
+
+    def configure_apprise(self, urls):
+        # type: (Any) -> None
+        """Set up the services of the package Apprise, by one or more of its URLs; `validate` looks whether it is installed."""
+        self._configure('apprise', urls, (), {})
+
+    def configure_log(self, file=None):
+        # type: (Optional[str]) -> None
+        """Set up a file of JSON lines; None: the logger 'runner' of the standard library."""
+        self._configure('log', file, (), {})
+
+    def _configure(self, name, first, arguments, settings):
+        # type: (str, Any, Sequence[Any], Dict[str, Any]) -> Any
+        form = _CHANNEL_FORMS[name]
+        self.channels[name] = first if isinstance(first, form) else form(first, *arguments, **settings)
+        return self.channels[name]
+
+    def _configure_from_settings(self, name, values):
+        # type: (str, Any) -> None
+        if name not in _CHANNEL_FORMS:
+            raise UsageError('notifications: no channel %r%s; valid: %s' % (
+                name, suggest(str(name), _CHANNEL_FORMS), ', '.join(_CHANNEL_FORMS)))
+        if name in ('command', 'apprise') and not isinstance(values, dict):
+            values = {'command': values, 'urls': values}
+        values = dict(values or {})
+        for text in _all_texts(values):
+            if text.startswith('${') and text.endswith('}'):
+                raise UsageError('notifications: %s: the variable %s is not set' % (name, text))
+        if name == 'command':
+            self.configure_command(values.get('command'))  # type: ignore[arg-type]
+        elif name == 'apprise':
+            self.configure_apprise(values.get('urls'))
+        else:
+            renamed = {{'from': 'from_address', 'to': 'to_addresses'}.get(key, key): value for key, value in values.items()
+                       if value != '' or key not in ('username', 'password')}
+            try:
+                self.channels[name] = _CHANNEL_FORMS[name](**renamed)
+            except TypeError:
+                raise UsageError('notifications: %s: %s' % (name, _wrong_keys(_CHANNEL_FORMS[name], renamed)))
+
+    def add_from_settings(self, number, record):
+        # type: (int, Dict[str, Any]) -> None
+        """Add a rule as it stands in a settings file, the `number`th; raises UsageError."""
+        if not isinstance(record, dict) or not record.get('name'):
+            raise UsageError('alerts, entry %d: a rule is a mapping with a name' % number)
+        values = dict(record)
+        name = values.pop('name')
+        for key in values:
+            if key not in RULE_KEYS:
+                raise UsageError('alert %r: %r is not a setting of alerts%s; valid: %s' % (
+                    name, key, suggest(str(key), RULE_KEYS), ', '.join(RULE_KEYS)))
+        script = values.pop('script', None)
+        if 'expect_every' in values:
+            every = values.pop('expect_every')
+            others = [key for key in values if key not in ('channels', 'severity')]
+            if others:
+                raise UsageError('alert %r: %s does not go with expect_every' % (name, others[0]))
+            self.expect_run(name, every, script, **values)
+            return
+        if script is not None:
+            raise UsageError('alert %r: script goes with expect_every; other rules judge the run that they are given to' % name)
+        renamed = {'for': 'for_seconds', 'repeat': 'repeat_seconds', 'digest': 'digest_seconds'}
+        if values.get('for') == 0:                     # the default, said aloud
+            del values['for']
+        if values.get('consecutive') == 1 and 'condition' in values:
+            del values['consecutive']
+        self.add_alert(name, **{renamed.get(key, key): value for key, value in values.items()})
+
+    def expect_run(self, name, every, script=None, channels=None, severity=AlertSeverity.ERROR):
+        # type: (str, Any, Optional[str], Optional[Sequence[str]], str) -> None
+        """Declare that a script (None: every script of the history that is asked about) starts at least this often: a duration
+        such as '1d', or five fields as in a crontab, in local time. `check_missed` judges it. Raises UsageError."""
+        try:
+            is_cron = isinstance(every, str) and len(every.split()) == 5
+            every = parse_cron(every) if is_cron else _check_time('expect_every', every)
+            if every == 0.0:
+                raise UsageError('expect_every 0: must be more than 0 seconds')
+            self.expected[name] = {'every': every, 'script': script and _canonical(script), 'severity': _check_severity(severity),
+                                   'channels': self._check_channels(channels)}
+        except UsageError as error:
+            raise UsageError('alert %r: %s' % (name, error))
+
+    # -- judging -------------------------------------------------------------------------------------------
+
+    @property
+    def intelligence(self):
+        # type: () -> AlertIntelligence
+        """What was told to whom, in the history that `history_manager` is now."""
+        history = self.history_manager
+        with self._lock:
+            if self._intelligence is None or self._remembered_in is not history:
+                self.close()
+                self._remembered_in = history
+                if history is not None:                # our own wait for a lock is shorter
+                    history = HistoryManager(history.db_path, 2, min(history.timeout, self.notify_timeout / 2.0))
+                self._intelligence = AlertIntelligence(history, self.clock)
+            return self._intelligence
+
+    def close(self):
+        # type: () -> None
+        """Close the files that this manager opened; it may be used again."""
+        if self._intelligence is not None:
+            self._intelligence.store.history.close()
+
+    def check_alerts(self, metrics, script_path=''):
+        # type: (Dict[str, Any], str) -> List[Alert]
+        """Judge every rule over values by name (or a result of `run_script`), tell whom it concerns, and return the alerts that
+        fire and are told: not what was told a moment ago, is silenced or inhibited. Takes at most `notify_timeout` seconds.
+
+        Raises UsageError as `validate`. What cannot be sent or remembered costs nothing but a line in `warnings`.
+        """
+        self.validate()
+        values = _values_of_run(metrics) if isinstance(metrics.get('metrics'), dict) else dict(metrics)
+        run = {'script_path': script_path} if script_path else {}
+        context = _RunContext(values, script_path, self.history_manager)
+        alerts = []  # type: List[Alert]
+        self.warnings = []
+        self._bounded(lambda deadline: self._process(self._judge(context, self.rules.values()), context,
+                                                     {'run': run, 'values': values}, deadline, alerts, self.warnings),
+                      self.warnings)
+        return [alert for alert in alerts if alert.delivery != 'suppressed' and alert.state == 'firing']
+
+    def live(self):
+        # type: () -> _LiveAlerts
+        """Return what judges, on the samples of one run, the rules that can be judged there."""
+        return _LiveAlerts(self, [rule for rule in self.rules.values() if isinstance(rule.form, _ConditionRule)
+                                  and rule.form.consecutive == 1 and rule.form.condition.names & set(LIVE_METRICS)])
+
+    def conclude(self, result, run, live=None):
+        # type: (Dict[str, Any], Dict[str, Any], Optional[_LiveAlerts]) -> None
+        """Judge a run that ended and tell whom it concerns; fills `alerts` and `warnings` of the result. At most
+        `notify_timeout`.
+
+        `run` is what is known of it beside the result: script_path, script_args, hostname, git_commit, git_branch, labels.
+        """
+        alerts = [] if live is None else live.alerts
+        warnings = [] if live is None else live.warnings
+        self._bounded(lambda deadline: self._conclude(result, run, live, deadline, alerts, warnings), warnings)
+        result['alerts'] = [alert.to_dict() for alert in list(alerts)]
+        result['warnings'] += list(warnings)
+
+    def _bounded(self, work, warnings):
+        # type: (Callable[[float], Any], List[str]) -> None
+        """Do something in a thread, and wait for it no longer than `notify_timeout`."""
+        deadline = time.monotonic() + self.notify_timeout
+        finished, outcome = _in_threads([lambda: work(deadline - min(0.5, self.notify_timeout / 10.0))], deadline)[0]
+        if isinstance(outcome, Exception):
+            warnings.append('alerts: %s' % _plain_error(outcome))
+        elif not finished:
+            warnings.append('alerts: not told within %s; what was not sent is sent by the next run' % format_duration(
+                self.notify_timeout))
+
+    def _conclude(self, result, run, live, deadline, alerts, warnings):
+        # type: (Dict[str, Any], Dict[str, Any], Optional[_LiveAlerts], float, List[Alert], List[str]) -> None
+        fired = set() if live is None else live.fired
+        full = dict(run, **{name: result.get(name) for name in (
+            'status', 'cause', 'evidence', 'execution_id', 'correlation_id', 'attempt_number')})
+        full['metrics'] = result['metrics']
+        context = _RunContext(_values_of_run(full), run.get('script_path', ''), self.history_manager, result['correlation_id'],
+                              result.get('execution_id'), run)
+        mark = (result.get('error_analysis') or {}).get('fingerprint')
+        mark = mark or AlertIntelligence.fingerprint(result.get('error_summary'))
+        rules = [rule for rule in self.rules.values() if rule.name not in fired and rule.hold is None]
+        found = self._judge(context, rules, mark)
+        if live is not None and live.samples:          # those that never held long enough
+            found += [_Judgement(rule, False, '') for rule in self.rules.values()
+                      if rule.hold is not None and rule.name not in fired]
+        for name in ('exit_code', 'start_time', 'execution_time_seconds'):
+            full[name] = result['metrics'].get(name)
+        self._process(found, context, {'run': full, 'values': context.values, 'result': result}, deadline, alerts, warnings)
+        if 'command' in self.channels:                 # what was to wait until nothing runs any more
+            self.deliver_waiting(deadline, only=('command',), alerts=alerts)
+        if live is not None:
+            live.finish(min(deadline, time.monotonic() + 3.0) if not live.fired else deadline)
+
+    def _judge(self, context, rules, fingerprint=''):
+        # type: (_RunContext, Iterable[_Rule], str) -> List[_Judgement]
+        found = []
+        for rule in rules:
+            value, explanation = rule.form.judge(context)
+            if context.problem is not None and not value:          # not enough is known to say that it is not so
+                value = None
+            found.append(_Judgement(rule, value, explanation, fingerprint if rule.form.kind == 'failure' else ''))
+        return found
+
+    # -- telling -------------------------------------------------------------------------------------------
+
+    def notify(self, title, channels=None, severity=AlertSeverity.INFO, state='test'):
+        # type: (str, Optional[Sequence[str]], str, str) -> Dict[str, Dict[str, Any]]
+        """Send one message of yours now, unthrottled, to channels (None: all that are configured); returns {channel: {'state':
+        'sent', 'waiting' or 'failed', 'error'}}. One that waits is not kept: it is yours to send again. Takes at most
+        `notify_timeout`. Raises UsageError for a channel that is not configured.
+        """
+        wanted = list(self.channels) if channels is None else self._check_channels(channels) or []
+        for name in wanted:
+            if name in ('stdout', 'log'):
+                self.channels.setdefault(name, _CHANNEL_FORMS[name]())
+            if name not in self.channels:
+                raise UsageError('channel %r: has no settings; give them under notifications: %s' % (name, name))
+        alert = Alert(name=title, severity=_check_severity(severity), state='firing', condition='', explanation='', earlier=0)
+        message = self._message([alert], {'run': {'hostname': _host_facts()['hostname']}}, new_correlation_id(), state)
+        deadline = time.monotonic() + self.notify_timeout
+        secrets = self.secrets()
+
+        def sender(channel):
+            # type: (Any) -> Callable[[], Any]
+            return lambda: _deliver(channel, message, deadline - 0.2, secrets)
+
+        outcomes = _in_threads([sender(self.channels[name]) for name in wanted], deadline)
+        late = _Outcome('waiting', 'no answer within %s' % format_duration(self.notify_timeout))
+        told = [outcome if isinstance(outcome, _Outcome) else late for _, outcome in outcomes]
+        return {name: {'state': outcome.state, 'error': outcome.error} for name, outcome in zip(wanted, told)}
+
+    def secrets(self):
+        # type: () -> List[str]
+        """Return what must appear in no message and no record, the longest first: one may be a part of another."""
+        found = set(secret for channel in self.channels.values() for secret in channel.secrets() if len(secret) >= 4)
+        return sorted(found, key=len, reverse=True)
+
+    def _channels_of(self, name):
+        # type: (str) -> List[str]
+        wanted = self.rules[name].channels if name in self.rules else self.expected[name]['channels']
+        return list(self.channels) if wanted is None else [channel for channel in self.channels if channel in wanted]
+
+    def _process(self, judgements, context, known, deadline, alerts, warnings, alongside=False):
+        # type: (Sequence[_Judgement], _RunContext, Dict[str, Any], float, List[Alert], List[str], bool) -> None
+        """Decide who is told what, write it down, then send. `alongside`: the script still runs, so no program is started."""
+        base = self._base_message(judgements, context, known)
+        intelligence = self.intelligence
+        try:
+            if not any(judgement.value or judgement.rule.digest for judgement in judgements) \
+                    and not intelligence.store.has_state(context.script_path):
+                return
+            decided, sending = self._decide(intelligence, judgements, base, context, alongside)
+        except HistoryError as error:
+            warnings.append('alerts: %s; told without knowing what was told before' % error)
+            intelligence = AlertIntelligence(None, self.clock)
+            decided, sending = self._decide(intelligence, judgements, base, context, alongside)
+        alerts.extend(decided)
+        self._send(intelligence.store, sending, deadline, decided, warnings)
+
+    def _decide(self, intelligence, judgements, base, context, alongside):
+        # type: (AlertIntelligence, Sequence[_Judgement], Dict[str, Any], _RunContext, bool) -> Tuple[List[Alert], List[Tuple[str, Dict[str, Any]]]]
+        with intelligence.store.writing() as connection:
+            decided = intelligence.decide(connection, judgements, context.script_path)
+            return decided, self._enqueue(connection, intelligence, decided, base, context, alongside)
+
+    def _enqueue(self, connection, intelligence, decided, base, context, alongside):
+        # type: (Any, AlertIntelligence, Sequence[Alert], Dict[str, Any], _RunContext, bool) -> List[Tuple[str, Dict[str, Any]]]
+        """Write down alerts and the messages that tell of them, one for each channel; return those to be sent by us."""
+        store, now, message_id = intelligence.store, self.clock(), new_correlation_id()
+        told = [alert for alert in decided if alert.delivery == 'told']
+        for alert in told:
+            alert.channels = dict.fromkeys(self._channels_of(alert.name), 'waiting')
+        for alert in decided:
+            store.add_alert(connection, alert, context.run_id, context.script_path, now, message_id if alert.channels else None)
+        messages = [(name, self._message([alert for alert in told if name in alert.channels], base, message_id))
+                    for name in self.channels if any(name in alert.channels for alert in told)]
+        messages += self._digests(connection, intelligence, now, message_id)
+        sending = []
+        for name, message in messages:
+            deferred = alongside and name == 'command'
+            store.add_notification(connection, name, message, now, self._holder, 0.0 if deferred else self._lease())
+            sending += [] if deferred else [(name, message)]
+        return sending
+
+    def _lease(self):
+        # type: () -> float
+        return self.notify_timeout + _LEASE_SECONDS
+
+    def _digests(self, connection, intelligence, now, message_id):
+        # type: (Any, AlertIntelligence, float, str) -> List[Tuple[str, Dict[str, Any]]]
+        """Return the digests that are due, as (channel, message)."""
+        found = []
+        for rule in self.rules.values():
+            if rule.digest is None:
+                continue
+            rows = intelligence.store.take_digest(connection, [rule.name], now - rule.digest)
+            if rows:
+                entries = [Alert(**entry) for entry in intelligence.digest(rows)]
+                for name in self._channels_of(rule.name):
+                    found.append((name, self._message(entries, {'run': {'hostname': _host_facts()['hostname']}},
+                                                      new_correlation_id(), 'digest')))
+        return found
+
+    def _send(self, store, sending, deadline, decided, warnings, tries=_TRIES):
+        # type: (_AlertStore, Sequence[Tuple[str, Dict[str, Any]]], float, Sequence[Alert], List[str], int) -> None
+        """Send messages that we hold the lease of, each channel in a thread of its own, and write down what became of them."""
+        secrets = self.secrets()
+
+        def sender(name):
+            # type: (str) -> Callable[[], Any]
+            messages = [message for channel, message in sending if channel == name]
+            return lambda: self._send_by(name, messages, store, deadline, secrets, decided, warnings, tries)
+
+        names = sorted(set(name for name, _ in sending))
+        for name, (finished, outcome) in zip(names, _in_threads([sender(name) for name in names], deadline)):
+            if isinstance(outcome, Exception):
+                warnings.append('alerts: %s: %s' % (name, _plain_error(outcome)))
+            elif not finished:
+                warnings.append('alerts: %s: no answer in time; the next run sends it' % name)
+
+    def _send_by(self, name, messages, store, deadline, secrets, decided, warnings, tries):
+        # type: (str, Sequence[Dict[str, Any]], _AlertStore, float, Sequence[str], Sequence[Alert], List[str], int) -> None
+        """Send messages by one channel; after one that is not taken the others wait."""
+        stuck = None  # type: Optional[_Outcome]
+        for message in messages:
+            outcome = stuck or _deliver(self.channels[name], message, deadline, secrets, tries)
+            if outcome.state == 'waiting':
+                stuck = outcome
+            for alert in decided:
+                if alert.channels and name in alert.channels:
+                    alert.channels[name] = outcome.state
+            self._note_outcome(store, name, message['id'], outcome, deadline)
+            if outcome.state != 'sent':
+                kept = outcome.state == 'waiting' and store.history.db_path != ':memory:'
+                warnings.append('alerts: %s: %s%s' % (name, outcome.error, '; the next run sends it' if kept else '; not sent'))
+
+    def _note_outcome(self, store, name, message_id, outcome, deadline):
+        # type: (_AlertStore, str, str, _Outcome, float) -> None
+        """Write down what became of a message, as long as there is time: one that is sent and not marked is sent again."""
+        while True:
+            try:
+                store.note_outcome(name, message_id, self._holder, outcome, self.clock())
+                return
+            except HistoryError:
+                if time.monotonic() >= deadline:
+                    raise
+
+    def deliver_waiting(self, deadline=None, only=None, failed=False, alongside=False, alerts=()):
+        # type: (Optional[float], Optional[Sequence[str]], bool, bool, Sequence[Alert]) -> Dict[str, int]
+        """Send what earlier runs could not, by the channels that are configured (or `only` those); returns how many were
+        'sent', and how many are still 'waiting'. What another process is sending is left to it. `failed`: also what was refused
+        for good. `alongside`: a script runs, so no program is started, and each message is tried once.
+        """
+        store = self.intelligence.store
+        if deadline is None:
+            deadline = time.monotonic() + self.notify_timeout
+        names = [name for name in self.channels if (only is None or name in only) and not (alongside and name == 'command')]
+        claimed = store.claim(names, self.clock(), self._holder, self._lease(), failed) if names else []
+        warnings = []  # type: List[str]
+        self._send(store, claimed, deadline, alerts, warnings, 1 if alongside else _TRIES)
+        return {'sent': len(claimed) - len(warnings), 'waiting': len(warnings)}
+
+    def _base_message(self, judgements, context, known):
+        # type: (Sequence[_Judgement], _RunContext, Dict[str, Any]) -> Dict[str, Any]
+        """Return what the message says of the run, whatever fires; secrets of its arguments are taken out of its output.
+        Nothing is looked up when nothing fires."""
+        run, result = dict(known['run']), known.get('result') or {}
+        secrets = secret_values(run.get('script_args') or ())
+        run['script_args'] = redact_arguments(run.get('script_args') or (), self.redact_patterns)
+        run = {name: run[name] for name in _MESSAGE_RUN if run.get(name) is not None}
+        base = {'run': run, 'secrets': secrets}  # type: Dict[str, Any]
+        if any(judgement.value for judgement in judgements):
+            names = [name for judgement in judgements if judgement.value for name in judgement.rule.form.metrics]
+            base['history'] = [self._past_of(name, known['values'].get(name), context) for name in sorted(set(names))
+                               if known['values'].get(name) is not None]
+            if result.get('status') != 'success' and result:
+                base['error'] = _error_of(result)
+            base['output_tail'] = _last_lines(result.get('stderr'), secrets) or _last_lines(result.get('stdout'), secrets)
+        return base
+
+    @staticmethod
+    def _past_of(name, value, context):
+        # type: (str, Any, _RunContext) -> Dict[str, Any]
+        good = context.good(name)[:1]
+        series = [run['metrics'].get(name) for run in reversed(context.past()[:_HISTORY_RUNS])] + [value]
+        series = [number for number in series if isinstance(number, (int, float)) and number == number]
+        return {'metric': name, 'value': value, 'last_good': good[0][1] if good else None,
+                'last_good_run': good[0][0] if good else None, 'values': series,
+                'sparkline': sparkline(series) if len(series) > 1 else ''}
+
+    def _message(self, alerts, base, message_id, state=None):
+        # type: (Sequence[Alert], Dict[str, Any], str, Optional[str]) -> Dict[str, Any]
+        """Return the message of some alerts; WebhookConfig documents its fields."""
+        fields = ('name', 'severity', 'state', 'condition', 'explanation', 'earlier')
+        firing = [alert for alert in alerts if alert.state == 'firing']
+        worst = max(firing or alerts, key=lambda alert: AlertSeverity.ALL.index(alert.severity))
+        message = {
+            'version': 1, 'id': message_id, 'time': format_time(self.clock()), 'severity': worst.severity,
+            'state': state or ('firing' if firing else 'resolved'), 'run': base['run'], 'error': base.get('error'),
+            'alerts': [{name: getattr(alert, name) for name in fields} for alert in alerts],
+            'history': base.get('history', []), 'output_tail': base.get('output_tail', [])}
+        message['title'] = _message_title(message)
+        return _hide(message, self.secrets() + list(base.get('secrets', ())), self.redact_patterns)
+
+    # -- runs that did not happen --------------------------------------------------------------------------
+
+    def check_missed(self, scripts=None, tell=False):
+        # type: (Optional[Sequence[str]], bool) -> List[Dict[str, Any]]
+        """Judge for each script of the history (or those given) whether it should have started by now.
+
+        Returns dicts: script_path, rule (None where the schedule is learned), last_start (ISO text or None), every (in words),
+        overdue (True, False, None for unknown) and overdue_seconds. The schedule is one that `expect_run` declared, else learned:
+        see `learn_schedule`. With `tell`, what is overdue is told by the channels of its rule, once, and again when it is
+        resolved. Raises HistoryError.
+        """
+        history, now = self.history_manager or HistoryManager(), self.clock()
+        declared = [(name, rule) for name, rule in self.expected.items()]
+        known = list(scripts) if scripts is not None else history.get_scripts()
+        known += [rule['script'] for _, rule in declared if rule['script'] and scripts is None and rule['script'] not in known]
+        verdicts = []
+        for path in known:
+            rules = [(name, rule['every']) for name, rule in declared if rule['script'] in (None, path)]
+            starts = _start_times(history, path)
+            verdicts += [dict(judge_schedule(starts, every, now), script_path=path, rule=name) for name, every in rules]
+            verdicts += [] if rules else [dict(judge_schedule(starts, None, now), script_path=path, rule=None)]
+        if tell:
+            self._tell_missed(verdicts)
+        return verdicts
+
+    def _tell_missed(self, verdicts):
+        # type: (Sequence[Dict[str, Any]]) -> None
+        self.warnings = []
+        for verdict in verdicts:
+            if verdict['rule'] is None:
+                continue
+            declared = self.expected[verdict['rule']]
+            form = _ScheduleRule(verdict)
+            rule = _Rule(verdict['rule'], form, declared['severity'], declared['channels'], AlertPolicy(0.0, 86400.0), ())
+            context = _RunContext({}, verdict['script_path'])
+            self._process([_Judgement(rule, verdict['overdue'], form.explanation)], context,
+                          {'run': {'script_path': verdict['script_path'], 'hostname': _host_facts()['hostname']}, 'values': {}},
+                          time.monotonic() + self.notify_timeout, [], self.warnings)
+
+
+class _ScheduleRule(object):
+    """A script that should have started by now; judged by `judge_schedule`."""
+    kind = 'failure'
+    metrics = ()  # type: Sequence[str]
+
+    def __init__(self, verdict):
+        # type: (Dict[str, Any]) -> None
+        self.text = 'expected every %s' % verdict['every']
+        self.explanation = 'last start %s' % (verdict['last_start'] or 'unknown')
+        if verdict['overdue']:
+            self.explanation += ', overdue by %s' % format_duration(verdict['overdue_seconds'])
+
+
+def _names(given):
+    # type: (Any) -> List[str]
+    """Return a list of names; one text is one name."""
+    return [given] if isinstance(given, str) else [str(name) for name in given]
+
+
+def _check_time(what, value):
+    # type: (str, Any) -> float
+    try:
+        seconds = parse_duration(value)
+    except UsageError as error:
+        raise UsageError('%s: %s' % (what, error))
+    if not 0 <= seconds < float('inf'):
+        raise UsageError('%s %r: must be at least 0 seconds' % (what, value))
+    return seconds
+
+
+def _is_live(name):
+    # type: (str) -> bool
+    """Tell whether a name of a condition is known while the script runs."""
+    return name in LIVE_METRICS or name.startswith(('label.', 'baseline.', 'previous.')) or name in (
+        'script_path', 'hostname', 'git_branch', 'git_commit', 'attempt_number', 'start_time')
+
+
+def _make_condition_rule(condition, consecutive):
+    # type: (Condition, int) -> _ConditionRule
+    if consecutive > _PAST_RUNS:
+        raise UsageError('consecutive %d: at most %d runs are looked back' % (consecutive, _PAST_RUNS))
+    if consecutive > 1 and any(name.startswith('previous.') for name in condition.names):
+        raise UsageError('consecutive: does not go with previous., which is another run for each of them')
+    return _ConditionRule(condition, consecutive)
+
+
+def _take_keys(what, given, defaults):
+    # type: (str, Any, Dict[str, Any]) -> Dict[str, Any]
+    """Return a mapping with its defaults filled in; raises UsageError for another key."""
+    if not isinstance(given, dict):
+        raise UsageError('%s: must be a mapping of %s' % (what, ', '.join(defaults)))
+    for key in given:
+        if key not in defaults:
+            raise UsageError('%s: %r is not one of its settings%s; valid: %s' % (
+                what, key, suggest(str(key), defaults), ', '.join(defaults)))
+    return dict(defaults, **given)
+
+
+def _check_share(what, value):
+    # type: (str, Any) -> float
+    """Read a share: 0.2 or '20%'."""
+    try:
+        share = float(value[:-1]) / 100.0 if isinstance(value, str) and value.endswith('%') else float(value)
+    except (TypeError, ValueError):
+        share = -1.0
+    if not 0 <= share < 1:
+        raise UsageError('%s %r: must be a share of less than 1, such as 0.2 or 20%%' % (what, value))
+    return share
+
+
+def _check_whole(what, value, least):
+    # type: (str, Any, int) -> int
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UsageError('%s %r: must be a whole number of at least %d' % (what, value, least))
+    return value
+
+
+def _make_failure_rate_rule(given):
+    # type: (Any) -> _FailureRateRule
+    values = _take_keys('failure_rate', given, {'above': None, 'runs': None, 'window': None, 'min_runs': 5})
+    if values['above'] is None or (values['runs'] is None) == (values['window'] is None):
+        raise UsageError('failure_rate: needs above, and one of runs and window')
+    window = None if values['window'] is None else _check_time('window', values['window'])
+    runs = None if values['runs'] is None else _check_whole('runs', values['runs'], 1)
+    least = _check_whole('min_runs', min(values['min_runs'], runs or values['min_runs']), 1)
+    return _FailureRateRule(_check_share('above', values['above']), runs, window, least)
+
+
+def _make_anomaly_rule(given, extra_names):
+    # type: (Any, Sequence[str]) -> _AnomalyRule
+    values = _take_keys('anomaly', {'metric': given} if isinstance(given, str) else given, {
+        'metric': None, 'direction': 'both', 'min_runs': 8, 'band': 0.995, 'min_change': 0.1})
+    metric = values['metric']
+    if metric not in extra_names and (metric not in METRICS or METRICS[metric].unit in ('UTC', 'bool', '')):
+        raise UsageError('anomaly: no metric %r to compare%s (python -m runner metrics lists them)' % (
+            metric, suggest(str(metric), METRICS)))
+    if values['direction'] not in ('above', 'below', 'both'):
+        raise UsageError('anomaly: direction %r: must be above, below or both' % (values['direction'],))
+    return _AnomalyRule(metric, values['direction'], _check_whole('min_runs', values['min_runs'], 2),
+                        _check_share('band', values['band']), _check_share('min_change', values['min_change']))
+
+
+def _all_texts(value):
+    # type: (Any) -> List[str]
+    """Return the texts in nested dicts and lists."""
+    if isinstance(value, str):
+        return [value]
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return [text for item in items for text in _all_texts(item)]
+
+
+def _wrong_keys(form, given):
+    # type: (Any, Dict[str, Any]) -> str
+    """Say which settings of a channel are wrong; its constructor is where they are listed."""
+    code = form.__init__.__code__
+    known = code.co_varnames[1:code.co_argcount]
+    shown = [{'from_address': 'from', 'to_addresses': 'to'}.get(name, name) for name in known]
+    wrong = [key for key in given if key not in known]
+    if wrong:
+        return '%r is not one of its settings%s; valid: %s' % (wrong[0], suggest(str(wrong[0]), shown), ', '.join(shown))
+    return '%s is missing' % shown[0]
+
+
+def _error_of(result):
+    # type: (Dict[str, Any]) -> Dict[str, Any]
+    """Return what a message says of an error: the summary, and what LogAnalyzer found out, None where it found nothing."""
+    analysis = result.get('error_analysis') or {}
+    exception = analysis.get('exception') or {}
+    root = exception.get('root_cause') or {}
+    where = '%s:%s' % (exception['file'], exception['line']) if exception.get('file') and exception.get('line') else None
+    if where and exception.get('function'):
+        where += ' in ' + exception['function']
+    cause = ': '.join(str(part) for part in (root.get('type'), root.get('message')) if part) or None
+    return {'summary': result.get('error_summary'), 'kind': analysis.get('kind'), 'fingerprint': analysis.get('fingerprint'),
+            'frame': where, 'root_cause': cause if cause != result.get('error_summary') else None,
+            'advice': analysis.get('advice')}
+
+
+def _last_lines(text, secrets):
+    # type: (Optional[str], Sequence[str]) -> List[str]
+    """Return the last lines of an output as a message may show them: no secrets, no control characters."""
+    lines = strip_escapes(_stored_text((text or '')[-4 * _TAIL_BYTES:], secrets)).splitlines()
+    lines = [''.join(c for c in line if c >= ' ' or c == '\t')[:500] for line in lines if line.strip()]
+    return lines[-_TAIL_LINES:]
+
+
+# -- schedules ----------------------------------------------------------------------------------------------------
+
+def _start_times(history, script_path, limit=50):
+    # type: (HistoryManager, str, int) -> List[float]
+    """Return when the last runs of a script started, oldest first, in seconds since 1970; retries are no runs of their own."""
+    rows = history._read('SELECT min(start_time) FROM run WHERE script_id = (SELECT id FROM script WHERE path = ?) '
+                         'GROUP BY correlation ORDER BY 1 DESC LIMIT ?', (_canonical(script_path), limit))
+    return [row[0] / 1e6 for row in reversed(rows)]
+
+
+def learn_schedule(starts):
+    # type: (Sequence[float]) -> Optional[float]
+    """Return how many seconds after its last start a script is overdue, learned from start times (oldest first); None: no
+    schedule.
+
+    It takes four gaps of a minute or more, and half of them within a quarter of the median, else nobody can say. The limit is
+    one and a half median gaps, and a tenth more than the longest seen, so that a weekend is no alarm once one was seen.
+
+    >>> learn_schedule([0, 3600, 7200, 10800, 14400]), learn_schedule([0, 10, 3600, 3700, 90000])
+    (5400.0, None)
+    """
+    gaps = sorted(b - a for a, b in zip(starts, starts[1:]))
+    if len(gaps) < 4:
+        return None
+    median = _median(gaps)
+    near = sum(abs(gap - median) <= 0.25 * median for gap in gaps)
+    return max(1.5 * median, 1.1 * gaps[-1]) if median >= 60.0 and near * 2 >= len(gaps) else None
+
+
+def judge_schedule(starts, every, now):
+    # type: (Sequence[float], Any, float) -> Dict[str, Any]
+    """Judge start times (oldest first) at `now`: `every` is seconds, a schedule from `parse_cron`, or None to learn it.
+
+    Returns every (in words), last_start (ISO text or None), overdue (None for unknown) and overdue_seconds. For a crontab the
+    run that was due last is overdue a minute after; a declared script that never started is overdue.
+
+    >>> verdict = judge_schedule([0.0], 3600.0, 5000.0)
+    >>> verdict['overdue'], verdict['overdue_seconds'], verdict['every']
+    (True, 1400.0, '1h 0m')
+    """
+    last = starts[-1] if starts else None
+    verdict = {'last_start': None if last is None else format_time(last), 'overdue': None, 'overdue_seconds': None,
+               'every': 'unknown'}  # type: Dict[str, Any]
+    if isinstance(every, CronSchedule):
+        verdict['every'] = every.text
+        due = every.last_before(now - 60.0)
+        limit = None if due is None else due
+        late = limit is not None and (last is None or last < limit - 60.0)
+    else:
+        allowed = learn_schedule(starts) if every is None else every
+        if allowed is None:
+            return verdict
+        verdict['every'] = format_duration(allowed) + (' at most (learned)' if every is None else '')
+        limit = None if last is None else last + allowed
+        late = limit is None or now > limit
+    verdict['overdue'] = late
+    if late and limit is not None:
+        verdict['overdue_seconds'] = now - limit
+    return verdict
+
+
+class CronSchedule(object):
+    """Minutes of local time as five crontab fields choose them, made by `parse_cron`; `text` is what was written."""
+    __slots__ = ('text', '_fields', '_any_day')
+
+    def __init__(self, text, fields, any_day):
+        # type: (str, Sequence[frozenset], bool) -> None
+        self.text = text
+        self._fields = fields
+        self._any_day = any_day
+
+    def last_before(self, moment):
+        # type: (float) -> Optional[float]
+        """Return the latest chosen minute up to `moment` (seconds since 1970), None without any in four years and a day."""
+        minutes, hours = self._fields[:2]
+        day = time.localtime(moment)
+        for back in range(4 * 366):
+            noon = time.localtime(time.mktime((day.tm_year, day.tm_mon, day.tm_mday - back, 12, 0, 0, 0, 0, -1)))
+            if not self._has_day(noon):
+                continue
+            for hour in sorted(hours, reverse=True):
+                for minute in sorted(minutes, reverse=True):
+                    when = time.mktime((noon.tm_year, noon.tm_mon, noon.tm_mday, hour, minute, 0, 0, 0, -1))
+                    if when <= moment:
+                        return when
+        return None
+
+    def _has_day(self, day):
+        # type: (Any) -> bool
+        """As cron does: when both the day of the month and that of the week are given, either will do."""
+        by_month, by_week = day.tm_mday in self._fields[2], (day.tm_wday + 1) % 7 in self._fields[4]
+        return day.tm_mon in self._fields[3] and (by_month and by_week if self._any_day else by_month or by_week)
+
+
+_CRON_FIELDS = (('minute', 0, 59, ()), ('hour', 0, 23, ()), ('day', 1, 31, ()),
+                ('month', 1, 12, ('', 'jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', 'oct', 'nov', 'dec')),
+                ('weekday', 0, 7, ('sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat')))  # type: Any
+
+
+def parse_cron(text):
+    # type: (str) -> CronSchedule
+    """Read the five fields of a crontab(5) line: minute hour day month weekday, with * lists ranges steps and names. Raises
+    UsageError.
+
+    >>> time.localtime(parse_cron('30 2 * * mon-fri').last_before(1700000000.0))[3:5]
+    (2, 30)
+    """
+    words = text.split()
+    if len(words) != 5:
+        raise UsageError('%r: not a schedule; write five fields such as 30 2 * * 1-5' % text)
+    fields = []
+    for word, (what, least, most, names) in zip(words, _CRON_FIELDS):
+        chosen = set()  # type: set
+        for part in word.lower().split(','):
+            span, _, step = part.partition('/')
+            low, dash, high = (str(least), '-', str(most)) if span == '*' else span.partition('-')
+            ends = [names.index(end) if end in names and end else int(end) if end.isdigit() else -1
+                    for end in (low, high if dash else str(most) if step else low)]
+            if not least <= ends[0] <= ends[1] <= most or (step and (not step.isdigit() or int(step) < 1)):
+                raise UsageError('%r: %r is no %s; valid: %d to %d' % (text, part, what, least, most))
+            chosen.update(range(ends[0], ends[1] + 1, int(step or 1)))
+        fields.append(frozenset(number % 7 for number in chosen) if what == 'weekday' else frozenset(chosen))
+    return CronSchedule(text, fields, words[2].startswith('*') or words[4].startswith('*'))
+
+
+# ======================================================================================================
 # 12. Settings
 # ======================================================================================================
 
@@ -9994,6 +12567,8 @@ def _forms():
                 ('strategy', 'a strategy', text, lambda t: _one_of(t, RetryStrategy.ALL), {'enum': list(RetryStrategy.ALL)}),
                 ('severity', 'a severity', text, lambda t: _one_of(t, _SEVERITIES), {'enum': list(_SEVERITIES)}),
                 ('direction', 'a direction', text, lambda t: _one_of(t, ('lower', 'higher')), {'enum': ['lower', 'higher']}),
+                ('side', 'a direction', text, lambda t: _one_of(t, ('above', 'below', 'both')), {
+                    'enum': ['above', 'below', 'both']}),
                 ('channel', 'a channel', text, lambda t: _one_of(t, _CHANNELS), {'enum': list(_CHANNELS)}),
                 ('inconclusive', 'what to do', text, lambda t: _one_of(t, _INCONCLUSIVE), {'enum': list(_INCONCLUSIVE)})):
             _forms_cache[name] = _Scalar(what, kinds, convert, schema)
@@ -10129,9 +12704,17 @@ def _make_table():
                 ('json_output', 'the result as JSON', 'result.json')))), 'files that are written after the run', shown=False),
         Setting('alerts', _Entries(_alert_group(f)), 'rules that tell somebody about a run', None, [
             {'name': 'too much memory', 'condition': 'memory_max_mb > 4GiB', 'severity': 'WARNING', 'channels': ['stdout'],
-             'throttle_seconds': '300', 'for': '0s', 'consecutive': '1'}]),
+             'throttle_seconds': '300', 'repeat': '4h', 'recovery': 'true', 'inhibited_by': ['broken']},
+            {'name': 'stuck', 'condition': 'cpu_max < 1', 'for': '5m', 'channels': ['stdout']},
+            {'name': 'broken', 'consecutive': '3', 'severity': 'CRITICAL', 'channels': ['stdout']},
+            {'name': 'flaky', 'failure_rate': {'above': '20%', 'window': '7d', 'min_runs': '5'}, 'digest': '1d',
+             'channels': ['stdout']},
+            {'name': 'failing', 'failure_rate': {'above': '50%', 'runs': '10'}, 'channels': ['stdout']},
+            {'name': 'slow', 'anomaly': {'metric': 'execution_time_seconds', 'direction': 'above', 'min_runs': '8',
+                                         'band': '0.995', 'min_change': '10%'}, 'channels': ['stdout']},
+            {'name': 'missed', 'expect_every': "'0 3 * * *'", 'script': 'job.py', 'channels': ['stdout']}]),
         Setting('notifications', _notifications_group(f), 'how the channels of the alerts reach you'),
-        Setting('notify_timeout', f['time'], 'how long telling may take after a run', '10s', '10s'),
+        Setting('notify_timeout', f['time'], 'how long telling may take after a run', '10s', '10s', 'notify_timeout'),
         Setting('redact', _Entries(f['pattern']), 'regular expressions of what is stored and told as [redacted], beside '
                 'passwords, tokens and keys', None, ["'customer-[0-9]{6}'"])))
 
@@ -10184,14 +12767,46 @@ def _gate_group(f):
 
 def _alert_group(f):
     # type: (Dict[str, _Form]) -> _Group
+    rate = _Group((
+        Setting('above', f['share'], 'the share of runs that failed, above which it fires', required=True),
+        Setting('runs', f['count'], 'of the last so many runs'),
+        Setting('window', f['time'], 'of the runs of the last so long'),
+        Setting('min_runs', f['count'], 'with fewer runs nothing is said', '5')))
+    anomaly = _Group((
+        Setting('metric', f['metric'], 'the metric that is compared with the last good runs', required=True),
+        Setting('direction', f['side'], 'above, below or both', 'both'),
+        Setting('min_runs', f['count'], 'with fewer good runs nothing is said', '8'),
+        Setting('band', f['share'], 'the share of good runs that is usual', '0.995'),
+        Setting('min_change', f['share'], 'a smaller change is none', '10%')))
     return _Group((
         Setting('name', f['words'], 'what the alert is called', required=True),
-        Setting('condition', f['condition'], 'the alert fires when this is true', required=True),
+        Setting('condition', f['condition'], 'the alert fires when this is true'),
         Setting('severity', f['severity'], ', '.join(_SEVERITIES), 'WARNING'),
-        Setting('channels', _Entries(f['channel'], True), 'who is told: ' + ', '.join(_CHANNELS), 'stdout'),
-        Setting('throttle_seconds', f['duration'], 'the shortest time between two tellings of this alert', '300'),
-        Setting('for', f['duration'], 'the condition must have held for so long', '0s'),
-        Setting('consecutive', f['count'], 'the condition must have held for so many runs in a row', '1')))
+        Setting('channels', _Entries(f['channel'], True), 'who is told: ' + ', '.join(_CHANNELS), 'all that are configured'),
+        Setting('throttle_seconds', f['duration'], 'the same is told once in this time', '300'),
+        Setting('for', f['duration'], 'the condition must be true on the samples for so long', '0s'),
+        Setting('consecutive', f['count'], 'so many runs in a row meet the condition; without one: failed', '1'),
+        Setting('failure_rate', rate, 'the alert fires when too many runs failed'),
+        Setting('anomaly', anomaly, 'the alert fires when a good run is unlike the good runs before it'),
+        Setting('expect_every', f['words'], "for `alerts missed`: a script starts so often (1d, or as a crontab's 0 3 * * *)"),
+        Setting('script', f['path'], 'which script expect_every is about', 'every script'),
+        Setting('repeat', f['time'], 'what goes on is told again after this', 'throttle_seconds'),
+        Setting('recovery', f['boolean'], 'tell the end, too', 'true'),
+        Setting('inhibited_by', _Entries(f['words'], True), 'alerts that, when they fire, make this one not worth telling',
+                'failures, for alerts about speed and size'),
+        Setting('digest', f['time'], 'do not tell at once; sum up what fired once in this time')),
+        _check_alert, {'anyOf': [{'required': [name]} for name in _ALERT_KINDS]})
+
+
+_ALERT_KINDS = ('condition', 'consecutive', 'failure_rate', 'anomaly', 'expect_every')
+
+
+def _check_alert(values):
+    # type: (Dict[str, Any]) -> None
+    """Raise UsageError when the keys of an alert do not make one alert that can be judged."""
+    if not any(name in values for name in _ALERT_KINDS):
+        raise UsageError('nothing to judge; an alert has one of %s' % ', '.join(_ALERT_KINDS))
+    AlertManager().add_from_settings(1, values)
 
 
 def _notifications_group(f):
@@ -10205,7 +12820,9 @@ def _notifications_group(f):
             Setting('to', _Entries(address, True), 'recipients', None, ['team@example.org'], required=True),
             Setting('username', f['text'], 'for servers that ask for it', None, "'${SMTP_USER:-}'"),
             Setting('password', f['text'], 'its password', None, "'${SMTP_PASSWORD:-}'", secret=True),
-            Setting('use_tls', f['boolean'], 'STARTTLS before anything is said', 'true', 'true'))), 'mail'),
+            Setting('use_tls', f['boolean'], 'STARTTLS before anything is said, implicit TLS on port 465', 'true', 'true'),
+            Setting('ca_file', f['path'], 'certificates to trust, in place of the usual', None, '/etc/ssl/own.pem',
+                    shown=False))), 'mail'),
         Setting('slack', _Group((
             Setting('webhook_url', f['url'], 'an incoming webhook', None,
                     '${SLACK_WEBHOOK_URL:-https://slack.invalid/hook}', required=True, secret=True),)), 'a Slack channel'),
@@ -10213,7 +12830,10 @@ def _notifications_group(f):
             Setting('url', f['url'], 'gets the alert as JSON', None, '${WEBHOOK_URL:-https://example.invalid/alerts}',
                     required=True, secret=True),
             Setting('headers', _Names(f['text'], r'[A-Za-z0-9-]+'), 'more headers of the request', None,
-                    {'Authorization': "'Bearer ${WEBHOOK_TOKEN:-none}'"}, secret=True))), 'any HTTP endpoint'),
+                    {'Authorization': "'Bearer ${WEBHOOK_TOKEN:-none}'"}, secret=True),
+            Setting('secret', f['text'], 'sign each message with this', None, "'${WEBHOOK_SECRET:-none}'", secret=True),
+            Setting('ca_file', f['path'], 'certificates to trust, in place of the usual', None, '/etc/ssl/own.pem',
+                    shown=False))), 'any HTTP endpoint'),
         Setting('command', _Group((
             Setting('command', _Entries(f['text']), 'a program and its arguments; it reads the alert as JSON on stdin', None,
                     ['logger', '-t', 'runner'], required=True),)), 'a program of yours'),
@@ -10345,6 +12965,23 @@ def retry_config_of(options, settings=None):
                        base_delay=full.get('retry_delay', 1.0), max_delay=full.get('retry_max_delay', 60.0),
                        multiplier=more.get('multiplier', 2.0), max_total_time=more.get('max_total_time'),
                        retry_on=full.get('retry_on', ()), skip_on=full.get('skip_on', ()))
+
+
+def alerts_of(options, settings=None, anyway=False):
+    # type: (Mapping[str, Any], Optional[Settings], bool) -> Optional[AlertManager]
+    """Return the rules that the options of a run, and a settings file below them, ask for, with the channels of that file.
+
+    None without any rule, so that they cost nothing, unless it is wanted `anyway`. Raises UsageError.
+    """
+    entries = settings.alerts if settings is not None else []
+    if not entries and not options.get('alert') and not anyway:
+        return None
+    timeout = options.get('notify_timeout', settings.notify_timeout if settings is not None else None)
+    manager = AlertManager.from_settings(entries, settings.notifications if settings is not None else None, None, timeout)
+    for condition in options.get('alert', ()):
+        manager.add_alert(condition.text, condition)
+    manager.validate()
+    return manager
 
 
 def gates_of(options, settings=None):
@@ -10526,6 +13163,9 @@ class ScriptRunner(object):
     makes a Python script print the stacks of its threads (faulthandler) at a time limit; it sets PYTHONFAULTHANDLER for the
     script and ends it by SIGABRT instead of SIGTERM. `retry_count` and `retry_delay` are ignored.
 
+    `alert_manager` may be set to an AlertManager, whose rules are judged while the script runs and at its end (the last
+    attempt, of the last run); telling may take its `notify_timeout` after the end.
+
     `config_file` names a settings file (or is a Settings), which is read at once: it gives every value that no argument gives.
     `redact_patterns` are patterns of `compile_secret` for what this run stores and logs.
 
@@ -10580,6 +13220,7 @@ class ScriptRunner(object):
         self.cicd_integration = cicd_integration
         if cicd_integration is None and self.settings is not None:
             self.cicd_integration = gates_of({}, self.settings)
+        self.alert_manager = alerts_of({}, self.settings) if self.settings is not None else None  # type: Optional[AlertManager]
         self.repeat = given.get('repeat', 1) if repeat is None else repeat
         self.confirm = given.get('confirm', 0) if confirm is None else confirm
         self.hooks = []  # type: List[Any]
@@ -10592,6 +13233,7 @@ class ScriptRunner(object):
         self._on_retry = None  # type: Optional[Callable[[Dict[str, Any], float], None]]
         self._on_repeat = None  # type: Optional[Callable[[str], None]]
         self._plan = None  # type: Optional[LaunchPlan]
+        self._live = None  # type: Optional[_LiveAlerts]
         self._is_stopped = False
         self._pause = allocate_lock()
         self._warnings = []  # type: List[str]
@@ -10612,8 +13254,14 @@ class ScriptRunner(object):
         config = self.retry_config or RetryConfig(max_attempts=3 if retry_on_failure else 1)
         self._is_stopped = False
         self._pause.acquire(False)
-        with _RunLock(self.lock, self.lock_wait):
-            result = self._run_judged(config)
+        self._plan, self._live = None, self._begin_alerts()
+        try:
+            with _RunLock(self.lock, self.lock_wait):
+                result = self._run_judged(config)
+        except LaunchError as error:
+            self._alert_launch_error(error)
+            raise
+        self._conclude_alerts(result)
         for hook in self.hooks:
             self._guarded('post hook', hook.post, result)
         result['warnings'] += self._warnings
@@ -10737,6 +13385,9 @@ class ScriptRunner(object):
         if self._is_stopped:                                # between the last look and the spawn
             attempt.request_end(_SIGTERM)
         recorder = self._start_recorder(attempt)
+        if self._live is not None:
+            self._live.begin(lambda: _first_record(plan, self.labels, attempt.pid, attempt.started_wall),
+                             (lambda: recorder.run_id) if recorder is not None else None)
         try:
             self._tell('info', 'started', script=plan.script_path, pid=attempt.pid, correlation_id=correlation_id,
                        attempt_number=number)
@@ -10811,6 +13462,8 @@ class ScriptRunner(object):
                 'working_dir': plan.cwd or _current_folder(), 'environment': sorted(self.env_vars), 'timeout': plan.timeout,
                 'grace': plan.grace, 'monitor_interval': plan.interval, 'labels': self.labels, 'lock': self.lock,
                 'limits': {name: getattr(self.limits, name) for name in Limits.__slots__},
+                'alerts': {} if self.alert_manager is None else {
+                    rule.name: rule.form.text for rule in self.alert_manager.rules.values()},
                 'gates': [gate.name for gate in self.cicd_integration.gates] if self.cicd_integration is not None else [],
                 'history_db': os.path.abspath(self.history_db or default_history_path()) if self.enable_history else None}
 
@@ -10848,6 +13501,11 @@ class ScriptRunner(object):
         plan.interval = min(_LONGEST_WAIT, _positive('monitor_interval', self.monitor_interval))
         plan.capture_bytes = self.capture_bytes
         plan.correlation_id, plan.attempt_number = correlation_id, number
+        if self.alert_manager is not None:
+            self.alert_manager.validate()
+        if self._live is not None:
+            self._live.reset()
+            plan.on_sample = self._live.on_sample
         return plan
 
     def _default_sinks(self):
@@ -10875,7 +13533,8 @@ class ScriptRunner(object):
 
         recorder = _Recorder(manager, lambda: _first_record(attempt.plan, labels, attempt.pid, attempt.started_wall), series,
                              lambda run_id, correlation: _end_lost(run_id, correlation, attempt.warnings.append),
-                             self.detach_ok, self.redact_patterns, self.settings.retention_days if self.settings else None)
+                             self.detach_ok, self.redact_patterns + self._channel_patterns(),
+                             self.settings.retention_days if self.settings else None)
         try:
             recorder.start()
         except Exception as error:               # border: no thread to be had, for one; the script runs already
@@ -10899,6 +13558,7 @@ class ScriptRunner(object):
             recorder.start()
             self._finish_record(recorder, attempt, _launch_error_record(error))
             error.execution_id = recorder.run_id  # type: ignore[attr-defined]
+            error.correlation_id = correlation_id  # type: ignore[attr-defined]
 
     def _finish_record(self, recorder, attempt, final):
         # type: (Optional[_Recorder], Attempt, Dict[str, Any]) -> None
@@ -10934,6 +13594,56 @@ class ScriptRunner(object):
         self._tell('info' if result['success'] else 'warning', 'ended', script=attempt.plan.script_path,
                    **{name: result[name] for name in told})
         return result
+
+    def _begin_alerts(self):
+        # type: () -> Optional[_LiveAlerts]
+        """Return what judges the rules while the script runs; None without any rule."""
+        manager = self.alert_manager
+        if manager is None or not manager.rules:
+            return None
+        if manager.history_manager is None:
+            manager.history_manager = self._history()
+        manager.redact_patterns = self.redact_patterns
+        return manager.live()
+
+    def _channel_patterns(self):
+        # type: () -> List[Any]
+        """Return patterns of what lets in to the channels of the alerts: it is redacted in what is stored, whoever wrote it."""
+        if self.alert_manager is None or not self.alert_manager.channels:
+            return []
+        import re
+        return [re.compile(re.escape(secret)) for secret in self.alert_manager.secrets()]
+
+    def _conclude_alerts(self, result):
+        # type: (Dict[str, Any]) -> None
+        """Border: judge the rules and tell people; whatever goes wrong with that is a warning."""
+        manager, live, plan = self.alert_manager, self._live, self._plan
+        if manager is None or live is None:
+            return
+        try:
+            run = dict(_host_facts(), **_first_record(plan, self.labels, None, 0.0)) if plan is not None else _host_facts()
+            run.setdefault('script_path', '-m ' + self.script_path if self.module else os.path.realpath(self.script_path))
+            run.setdefault('script_args', self.script_args)
+            run.pop('metrics', None)
+            manager.conclude(result, run, live)
+        except KeyboardInterrupt:
+            if self._attempt_form is _GuestAttempt:
+                raise
+            result['warnings'].append('alerts: interrupted; what was not sent is sent by the next run')
+        except Exception as error:
+            result['warnings'].append('alerts: failed with %s' % type(error).__name__)
+        self._live = None
+
+    def _alert_launch_error(self, error):
+        # type: (LaunchError) -> None
+        """Tell also of a script that could not be started; `error` gets `alerts` and `warnings`."""
+        result = {'status': 'failed', 'success': False, 'cause': 'launch_error', 'evidence': str(error), 'warnings': [],
+                  'error_summary': str(error), 'correlation_id': getattr(error, 'correlation_id', None),
+                  'attempt_number': 1, 'alerts': [],
+                  'execution_id': getattr(error, 'execution_id', None), 'stdout': '', 'stderr': '',
+                  'metrics': dict(dict.fromkeys(METRICS), exit_code=error.exit_status, success=False)}  # type: Dict[str, Any]
+        self._conclude_alerts(result)
+        error.alerts, error.warnings = result['alerts'], result['warnings']  # type: ignore[attr-defined]
 
     def _tell(self, level, event, **fields):
         # type: (str, str, **Any) -> None
@@ -11602,6 +14312,60 @@ def _sample_lines(samples):
     return [''] + lines if lines else []
 
 
+def alert_line(alert):
+    # type: (Dict[str, Any]) -> str
+    """Say in one line what a rule said, and who was told, of an entry of result['alerts'] or of `read_alerts`.
+
+    >>> alert_line({'name': 'memory', 'severity': 'ERROR', 'state': 'firing', 'condition': 'memory_max_mb > 9', 'reason': None,
+    ...             'explanation': 'memory_max_mb = 12 (MiB)', 'delivery': 'told', 'channels': {'slack': 'sent'}})
+    'ERROR memory: memory_max_mb > 9 (memory_max_mb = 12 (MiB)) -> slack sent'
+    """
+    what = alert['severity'] if alert['state'] == 'firing' else alert['state'].upper()
+    words = [alert['condition']] if alert['condition'] and alert['condition'] != alert['name'] else []
+    if alert['explanation']:
+        words.append('(%s)' % alert['explanation'] if words else alert['explanation'])
+    return _printable('%s %s%s%s' % (what, alert['name'], ': ' + ' '.join(words) if words else '', _delivery_words(alert)))
+
+
+def _delivery_words(alert):
+    # type: (Dict[str, Any]) -> str
+    """Say who was told, or why nobody."""
+    if alert['delivery'] == 'suppressed':
+        return ' -> not told: %s' % alert['reason']
+    if alert['delivery'] == 'digest':
+        return ' -> kept for the digest'
+    states = sorted((name, state if isinstance(state, str) else state['state']) for name, state in alert['channels'].items())
+    return ' -> ' + ', '.join('%s %s' % pair for pair in states) if states else ''
+
+
+def format_alerts(alerts, silences):
+    # type: (Sequence[Dict[str, Any]], Sequence[Dict[str, Any]]) -> str
+    """Return what rules said, one line each, and the silences that hold."""
+    rows = [['when', 'run', 'script', 'alert']]
+    for alert in alerts:
+        rows.append([_local_time(alert['alert_time']), '-' if alert['execution_id'] is None else str(alert['execution_id']),
+                     _printable(os.path.basename(alert['script_path']) or '-'), alert_line(alert)])
+    lines = [format_table(rows, right=(1,)) if alerts else 'no alerts']
+    for silence in silences:
+        reason = ' (%s)' % silence['reason'] if silence['reason'] else ''
+        lines.append(_printable('silence: %s until %s%s' % (silence['rule'], _local_time(silence['end_time']), reason)))
+    return '\n'.join(lines)
+
+
+def format_missed(verdicts):
+    # type: (Sequence[Dict[str, Any]]) -> str
+    """Return which scripts should have started by now."""
+    rows = [['', 'script', 'last start', 'expected every', 'rule']]
+    for verdict in verdicts:
+        late = {True: 'OVERDUE', False: 'ok', None: '-'}[verdict['overdue']]
+        every = verdict['every'] if verdict['overdue'] is not None else 'no regular schedule'
+        if verdict['overdue_seconds'] is not None:
+            every += ', overdue by ' + format_duration(verdict['overdue_seconds'])
+        rows.append([late, _printable(verdict['script_path']), _local_time(verdict['last_start']), every,
+                     _printable(verdict['rule'] or '-')])
+    return format_table(rows) if verdicts else 'no scripts'
+
+
 def format_metrics():
     # type: () -> str
     """Return the registry of metrics as a table."""
@@ -11911,6 +14675,9 @@ _OPTIONS = (
     _Option('--lock', 'NAME', str, 'only one run at a time holds this lock; another exits 75'),
     _Option('--lock-wait', 'D', parse_duration, 'how long to wait for the lock (default 0)'),
     _Option('--log-file', 'FILE', str, 'append events as JSON lines'),
+    _Option('--alert', 'CONDITION', parse_condition, 'tell when this is true, by every channel that is configured (repeatable)',
+            many=True),
+    _Option('--notify-timeout', 'D', _read_positive_duration, 'how long telling may delay the exit (default 10s)'),
     _Option('--env-file', 'FILE', str, 'set variables for the script from a dotenv file (repeatable)', many=True),
     _Option('--monitor-interval', 'D', _read_positive_duration, 'time between two samples (default 0.1)'),
     _Option('--config', 'FILE', str, 'read settings from a YAML file (config.example.yaml explains each)', everywhere=True),
@@ -12106,6 +14873,7 @@ def _run_command(words, program):
         cicd_integration=gates_of(options, settings), repeat=options.get('repeat'), confirm=options.get('confirm'))
     runner.monitor_interval = options.get('monitor_interval', runner.monitor_interval)
     runner.retry_config = retry_config_of(options, settings)
+    runner.alert_manager = alerts_of(options, settings)
     if settings is not None:
         options = dict(settings.options, **options)
     _check_outputs(options)
@@ -12124,6 +14892,7 @@ def _run_command(words, program):
         result = runner.run_script()
     except LaunchError as error:
         _write_reports(_result_of_no_run(runner, error), options, runner)
+        _report_alerts(getattr(error, 'alerts', ()), getattr(error, 'warnings', ()), options)
         raise
     _write_reports(result, options, runner)
     _report_run(result, options)
@@ -12216,10 +14985,18 @@ def _can_own_process():
         return False
 
 
+def _report_alerts(alerts, warnings, options):
+    # type: (Iterable[Dict[str, Any]], Iterable[str], Dict[str, Any]) -> None
+    for warning in warnings:
+        _say(warning)
+    if not options.get('quiet'):
+        for alert in alerts:
+            _say('alert ' + alert_line(alert))
+
+
 def _report_run(result, options):
     # type: (Dict[str, Any], Dict[str, Any]) -> None
-    for warning in result['warnings']:
-        _say(warning)
+    _report_alerts(result['alerts'], result['warnings'], options)
     if options.get('verbose'):
         _say(format_metrics_of(result['metrics']))
     if options.get('json_output'):
@@ -12294,16 +15071,114 @@ def _show_verb(arguments, options):
         attempts = manager.get_attempts(run['correlation_id'])
         artefacts = manager.get_artefacts(run['id'])
         judgement = manager.get_judgement(run['id'])
+        alerts = read_alerts(manager, run['id'])
         fingerprint = run['error_fingerprint']
         sightings = manager.get_error_history(fingerprint, run['script_path']) if fingerprint else None
     known = LogAnalyzer.KNOWN_PATTERNS.get(run['error_kind'])
     if arguments.json:
         _print(to_json(dict(run, samples=samples, attempts=[a['id'] for a in attempts], artefacts=artefacts,
-                            error_advice=known and known.advice, error_history=sightings, judgement=judgement)))
+                            error_advice=known and known.advice, error_history=sightings, judgement=judgement,
+                            alerts=alerts)))
     else:
         _print(format_run(run, samples, attempts, artefacts, known.advice if known else None, sightings,
                           judgement))
+        if alerts:
+            _print('\nalerts\n' + '\n'.join('  ' + alert_line(alert) for alert in alerts))
     return 0
+
+
+def _alerts_verb(arguments, options):
+    # type: (Any, Dict[str, Any]) -> int
+    """Carry out one action; each takes the words that its usage names."""
+    action, words = arguments.action, arguments.words
+    usage, least, most, carry_out = _ALERT_ACTIONS[action]
+    if not least <= len(words) <= most:
+        raise UsageError('alerts %s: write python -m runner alerts %s' % (' '.join([action] + words), usage))
+    return carry_out(words, arguments, options)
+
+
+def _alerts_list(words, arguments, options):
+    # type: (List[str], Any, Dict[str, Any]) -> int
+    with _manager_for_reading(options) as history:
+        alerts, silences = read_alerts(history, limit=arguments.limit), AlertIntelligence(history).get_silences()
+    _print(to_json({'alerts': alerts, 'silences': silences}) if arguments.json else format_alerts(alerts, silences))
+    return 0
+
+
+def _alerts_test(words, arguments, options):
+    # type: (List[str], Any, Dict[str, Any]) -> int
+    manager = _manager_of_alerts(options)
+    if not words and not manager.channels:
+        raise UsageError('alerts test: no channel is configured; name stdout or log, or give a settings file with notifications')
+    outcomes = manager.notify('test of the alerts of python-script-runner', words or None)
+    lines = ['%s: %s%s' % (name, outcome['state'] if outcome['state'] == 'sent' else 'not sent',
+                           ' (%s)' % outcome['error'] if outcome['error'] else '') for name, outcome in outcomes.items()]
+    _print(to_json(outcomes) if arguments.json else '\n'.join(lines))
+    return 0 if all(outcome['state'] == 'sent' for outcome in outcomes.values()) else 1
+
+
+def _alerts_missed(words, arguments, options):
+    # type: (List[str], Any, Dict[str, Any]) -> int
+    manager = _manager_of_alerts(options)
+    with _manager_for_reading(options) as history:
+        manager.history_manager = history
+        scripts = [_script_in_history(history, word) for word in words] or None
+        if arguments.expect_every is not None:
+            manager.expected.clear()
+            manager.expect_run('--expect-every', arguments.expect_every)
+        verdicts = manager.check_missed(scripts, tell=arguments.tell)
+        manager.close()
+    for warning in manager.warnings:
+        _say(warning)
+    _print(to_json(verdicts) if arguments.json else format_missed(verdicts))
+    return 1 if any(verdict['overdue'] for verdict in verdicts) else 0
+
+
+def _alerts_silence(words, arguments, options):
+    # type: (List[str], Any, Dict[str, Any]) -> int
+    seconds = _read_positive_duration(words[1])
+    with HistoryManager(options.get('history_db')) as history:
+        end = AlertIntelligence(history).silence(words[0], seconds, arguments.reason)
+    if not options.get('quiet'):
+        _print('%s tells nobody until %s' % (_printable(words[0]), _local_time(format_time(end))))
+    return 0
+
+
+def _alerts_unsilence(words, arguments, options):
+    # type: (List[str], Any, Dict[str, Any]) -> int
+    with HistoryManager(options.get('history_db')) as history:
+        ended = AlertIntelligence(history).unsilence(words[0])
+    if not options.get('quiet'):
+        _print('%s: %s' % (_printable(words[0]), 'may tell again' if ended else 'was not silenced'))
+    return 0
+
+
+def _alerts_deliver(words, arguments, options):
+    # type: (List[str], Any, Dict[str, Any]) -> int
+    manager = _manager_of_alerts(options)
+    with HistoryManager(options.get('history_db')) as history:
+        manager.history_manager = history
+        counts = manager.deliver_waiting(failed=arguments.failed)
+        manager.close()
+    _print(to_json(counts) if arguments.json else '%d sent, %d waiting' % (counts['sent'], counts['waiting']))
+    return 0 if not counts['waiting'] else 1
+
+
+def _manager_of_alerts(options):
+    # type: (Dict[str, Any]) -> AlertManager
+    """Return the rules and channels of the settings file, if one is given."""
+    settings = Settings.load(options['config']) if 'config' in options else None
+    return alerts_of(options, settings, anyway=True) or AlertManager()
+
+
+# What `alerts` does: how it is written, the fewest and the most words after the action, and what carries it out.
+_ALERT_ACTIONS = {
+    'list': ('list [--limit N]', 0, 0, _alerts_list),
+    'test': ('test [CHANNEL...]', 0, 99, _alerts_test),
+    'missed': ('missed [SCRIPT...] [--expect-every 1d] [--tell]', 0, 99, _alerts_missed),
+    'silence': ('silence RULE 2h [--reason TEXT]', 2, 2, _alerts_silence),
+    'unsilence': ('unsilence RULE', 1, 1, _alerts_unsilence),
+    'deliver': ('deliver [--failed]', 0, 0, _alerts_deliver)}  # type: Dict[str, Tuple[str, int, int, Any]]
 
 
 def _metrics_verb(arguments, options):
@@ -12455,6 +15330,7 @@ def _config_verb(arguments, options):
     if file is None:
         raise UsageError('config check: no file; write python -m runner config check FILE')
     settings = Settings.load(file)
+    alerts_of({}, settings, anyway=True)
     if not options.get('quiet'):
         _print('%s: valid; it sets %s' % (file, ', '.join(settings.values)))
     return 0
@@ -12849,6 +15725,15 @@ _VERBS = {
         _SCRIPT_ARGUMENT, _SINCE_ARGUMENT, _WHERE_ARGUMENT,
         _argument('--samples', action='store_true', help='with the samples of each run'),
         _argument('--format', metavar='F', help='csv, json, jsonl or parquet (default: what the name says)')), json=False),
+    'alerts': _Verb('list alerts, test channels, find missed runs, silence rules, send what waits', _alerts_verb, (
+        _argument('action', metavar='ACTION', choices=list(_ALERT_ACTIONS),
+                  help='; '.join(action[0].replace('%', '%%') for action in _ALERT_ACTIONS.values())),
+        _argument('words', nargs='*', metavar='WORD', help='what the action is about'),
+        _argument('--limit', metavar='N', type=_read_count, default=20, help='list: at most N (default 20)'),
+        _argument('--expect-every', metavar='WHEN', help="missed: a duration such as 1d, or a crontab's '0 3 * * *'"),
+        _argument('--tell', action='store_true', help='missed: tell by the channels of the rules'),
+        _argument('--reason', metavar='TEXT', default='', help='silence: why'),
+        _argument('--failed', action='store_true', help='deliver: also what was refused for good'))),
     'prune': _Verb('delete old runs', _prune_verb, (
         _argument('--older-than', metavar='D', type=_read_positive_duration,
                   help='delete runs that started longer ago than 90d, …'),

@@ -20,6 +20,7 @@ SECTIONS = {
     8: ('Trends', {1, 2}),
     9: ('Logs', {1, 2}),
     10: ('Gates', {1, 2, 3, 8}),
+    11: ('Alerts', {1, 2, 3, 7, 8, 9}),
     12: ('Settings', {1, 2, 3, 5, 6, 7, 10, 11}),
     13: ('ScriptRunner', set(range(1, 13))),
     15: ('Reports', {1, 2, 8, 10}),

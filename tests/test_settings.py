@@ -13,7 +13,7 @@ EXAMPLE = os.path.join(os.path.dirname(TESTS), 'config.example.yaml')
 #: Options that are no setting: they name the file itself, or make sense for one call only.
 NO_SETTINGS = {'config', 'dry_run'}
 #: Options that stand as entries of a list in the file.
-AS_ENTRIES = {'gate', 'regression'}
+AS_ENTRIES = {'gate', 'regression', 'alert'}
 
 
 def load(tmp_path, text, **environment):
@@ -60,7 +60,7 @@ def problems(tmp_path, text, **environment):
     ('performance_gates: [{regression: {metric: cpu_max, min_runs: 5}}]', 'min_runs=5: must be a whole number of at least 10'),
     ('performance_gates: [{metric_name: memory_max_mb, max_value: 5m}]', "'5m' is a duration"),
     ('alerts: [{name: a, condition: cpu_max}]', "'cpu_max' is only a number, not a condition"),
-    ('alerts: [{name: y}]', "ci.yaml, line 1: alerts, entry 1: 'condition' is missing"),
+    ('alerts: [{name: y}]', "ci.yaml, line 1: alerts, entry 1: nothing to judge; an alert has one of condition, "),
     ('notifications: {slack: {webhook_url: hooks.slack.com}}', 'not a URL; it begins with https:// or http://'),
     ('notifications: {email: {smtp_server: a, from: b, to: c, smtp_port: 70000}}', '70000: not a port; ports are 1 to 65535'),
     ("redact: ['(']", "ci.yaml, line 1: redact, entry 1: '(': not a regular expression"),
