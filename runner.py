@@ -4805,6 +4805,10 @@ def _history_error(path, error):
     return HistoryError('%s: %s' % (path, text))
 
 
+#: Held while a function is made known to SQLite: PyPy's sqlite3 fails when two threads do so for the first time at once.
+_registering = allocate_lock()
+
+
 class HistoryManager(object):
     """Every run, in a local SQLite file that any tool can open: the views `executions` and `metrics`, table `samples`.
 
@@ -4925,7 +4929,8 @@ class HistoryManager(object):
         # type: (str, bool) -> Any
         connection = _sqlite().connect(target, timeout=self.timeout, isolation_level=None, check_same_thread=False, uri=uri)
         connection.execute('PRAGMA foreign_keys = ON')
-        connection.create_function('runner_label', 2, _label_in_json)
+        with _registering:
+            connection.create_function('runner_label', 2, _label_in_json)
         return connection
 
     def _prepare(self, connection):
@@ -15136,10 +15141,11 @@ def _settings(options, verb=False):
     # type: (Dict[str, Any], bool) -> Dict[str, Any]
     """Fill in from the environment (SCRIPT_RUNNER_TIMEOUT, …) what no flag gave."""
     full = dict(options)
-    for option in _OPTIONS:
+    given = {name: value for name, value in os.environ.items() if name.startswith('SCRIPT_RUNNER_') and value}
+    for option in _OPTIONS if given else ():          # asking for each costs a tenth of a millisecond before the script starts
         name = 'SCRIPT_RUNNER_' + option.name.upper()
-        if option.env and option.name not in full and os.environ.get(name) and (option.everywhere or not verb):
-            full[option.name] = _read_option(option, os.environ[name], name)
+        if option.env and option.name not in full and name in given and (option.everywhere or not verb):
+            full[option.name] = _read_option(option, given[name], name)
     return full
 
 

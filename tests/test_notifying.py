@@ -138,7 +138,7 @@ def test_nobody_there_means_that_the_next_run_delivers(make, history, clock):
     """Connection refused: the message survives the process, and then is sent once."""
     with Receiver() as server:
         url = server.url
-    fired, = make(url, timeout=0.8).check_alerts(FAILING)
+    fired, = make(url, timeout=5.0).check_alerts(FAILING)
     assert fired.channels == {'webhook': 'waiting'}
     clock.now += DAY
     with Receiver(200) as server:
