@@ -856,9 +856,20 @@ def bind(host, port):
         raise runner.UsageError('%s port %d: %s; choose another with --port (0: any that is free)' % (host, port, error.strerror))
 
 
+def make_server(app, log_level='warning'):
+    """Return the uvicorn server, not yet running.
+
+    Its WebSocket is the one that waits for slow clients and stands on today's `websockets`; older uvicorn prefers another.
+    """
+    import uvicorn
+    name = 'websockets-sansio' if 'websockets-sansio' in uvicorn.config.WS_PROTOCOLS else 'auto'
+    return uvicorn.Server(uvicorn.Config(
+        app, ws=name, log_level=log_level, access_log=False, server_header=False, ws_per_message_deflate=False,
+        timeout_graceful_shutdown=2, proxy_headers=False, ws_max_size=65536, lifespan='off'))
+
+
 def serve(db_path, host, port, allow_actions, tell):
     """Serve until interrupted; `tell` takes the sentences that say where. Returns an exit status."""
-    import uvicorn
     listener = bind(host, port)
     address = listener.getsockname()[0]
     token = os.environ.get('SCRIPT_RUNNER_DASHBOARD_TOKEN') or None
@@ -872,10 +883,8 @@ def serve(db_path, host, port, allow_actions, tell):
     url = 'http://%s:%d/' % (shown, listener.getsockname()[1])
     tell('dashboard of %s' % app.state.history.manager.db_path)
     tell('open %s%s (Ctrl-C ends it)' % (url, '#token=' + token if needs_token else ''))
-    config = uvicorn.Config(app, log_level='warning', access_log=False, server_header=False, ws_per_message_deflate=False,
-                            timeout_graceful_shutdown=2, proxy_headers=False, ws_max_size=65536, lifespan='off')
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        make_server(app).run(sockets=[listener])
     finally:
         listener.close()
     return 0

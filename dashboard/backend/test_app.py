@@ -24,7 +24,6 @@ for _name in ('fastapi', 'uvicorn', 'websockets'):
     pytest.importorskip(_name, reason="%s is not installed: pip install '.[dashboard]'" % _name)
 
 import app as dashboard  # noqa: E402
-import uvicorn  # noqa: E402
 from websockets.exceptions import InvalidStatus  # noqa: E402
 from websockets.sync.client import connect  # noqa: E402
 
@@ -41,9 +40,7 @@ class Served(object):
         self.app = dashboard.create_app(str(db_path), **options)
         self._listener = dashboard.bind('127.0.0.1', 0)
         self.port = self._listener.getsockname()[1]
-        config = uvicorn.Config(self.app, log_level='critical', access_log=False, ws_per_message_deflate=False, lifespan='off',
-                                timeout_graceful_shutdown=1)
-        self._server = uvicorn.Server(config)
+        self._server = dashboard.make_server(self.app, 'critical')
         self._thread = threading.Thread(target=self._server.run, kwargs={'sockets': [self._listener]})
         self._thread.start()
         wait_until(lambda: self._server.started, 'the server')
