@@ -13335,7 +13335,11 @@ class ScriptRunner(object):
         # type: (Sequence[Dict[str, Any]]) -> None
         """Keep the verdict with the runs: those that failed are not compared with later."""
         manager, ids = self._history(), [r['execution_id'] for r in results if r['execution_id'] is not None]
-        if manager is None or not ids:
+        if manager is None:
+            return
+        if len(ids) < len(results) and not results[-1]['gates_passed']:
+            results[-1]['warnings'].append('the verdict of the gates is not recorded: the run is not yet in the history')
+        if not ids:
             return
         gates = [dict(gate, **{name: redact(gate[name], self.redact_patterns) for name in ('name', 'condition', 'reason')})
                  for gate in results[-1]['gate_results']]

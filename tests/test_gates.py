@@ -333,6 +333,16 @@ def test_runs_that_a_gate_failed_are_not_compared_with(quick):
     assert json.loads(quick.run('show', 'last', '--json').out.decode())['judgement']['verdict'] == 'fail'
 
 
+def test_a_history_that_is_broken_is_never_green(quick):
+    """What compares with earlier runs is an error, 123; what does not is judged; the loss of the verdict is told."""
+    quick.write('bad.db', 'this is no database at all, and longer than a header of SQLite, which has 100 bytes ' * 2)
+    code = quick.write('job.py', 'pass')
+    finished = quick.run('--history-db', 'bad.db', '--regression', 'cpu_avg', code)
+    assert finished.status == 123 and b'error: cannot be judged: the history cannot be read' in finished.err
+    assert b'the verdict of the gates is not recorded' in finished.err
+    assert quick.run('--history-db', 'bad.db', '--gate', 'stdout_lines = 0', code).status == 0
+
+
 def test_a_pinned_run_accepts_a_level(quick):
     """Only runs from it on are compared with; baseline.METRIC is its value."""
     code = quick.write('job.py', 'pass')
