@@ -10520,8 +10520,8 @@ class _Outcome(object):
         self.delay = delay
 
 
-def _deliver(channel, message, deadline, secrets=(), tries=_TRIES):
-    # type: (Any, Dict[str, Any], float, Sequence[str], int) -> _Outcome
+def _deliver(channel, message, deadline, secrets=(), tries=None):
+    # type: (Any, Dict[str, Any], float, Sequence[str], Optional[int]) -> _Outcome
     """Send a message, trying again until it is taken, refused for good, or `deadline` (monotonic) comes. Border: a channel.
 
     The delays grow from a quarter of a second, each spread by chance over its upper half, so that those who failed together do
@@ -10543,7 +10543,7 @@ def _deliver(channel, message, deadline, secrets=(), tries=_TRIES):
         delay = failure.retry_after
         if delay is None:
             delay = 0.25 * 2 ** (number - 1) * (0.5 + 0.5 * ord(os.urandom(1)) / 255.0)
-        if number >= tries or time.monotonic() + delay >= deadline:
+        if number >= (tries or _TRIES) or time.monotonic() + delay >= deadline:
             return _Outcome('waiting', text, failure.retry_after or 30.0)
         time.sleep(delay)
 
@@ -11758,8 +11758,8 @@ class AlertManager(object):
                                                       new_correlation_id(), 'digest')))
         return found
 
-    def _send(self, store, sending, deadline, decided, warnings, tries=_TRIES):
-        # type: (_AlertStore, Sequence[Tuple[str, Dict[str, Any]]], float, Sequence[Alert], List[str], int) -> None
+    def _send(self, store, sending, deadline, decided, warnings, tries=None):
+        # type: (_AlertStore, Sequence[Tuple[str, Dict[str, Any]]], float, Sequence[Alert], List[str], Optional[int]) -> None
         """Send messages that we hold the lease of, each channel in a thread of its own, and write down what became of them."""
         secrets = self.secrets()
 
@@ -11776,7 +11776,7 @@ class AlertManager(object):
                 warnings.append('alerts: %s: no answer in time; the next run sends it' % name)
 
     def _send_by(self, name, messages, store, deadline, secrets, decided, warnings, tries):
-        # type: (str, Sequence[Dict[str, Any]], _AlertStore, float, Sequence[str], Sequence[Alert], List[str], int) -> None
+        # type: (str, Sequence[Dict[str, Any]], _AlertStore, float, Sequence[str], Sequence[Alert], List[str], Optional[int]) -> None
         """Send messages by one channel; after one that is not taken the others wait."""
         stuck = None  # type: Optional[_Outcome]
         for message in messages:
@@ -11814,7 +11814,7 @@ class AlertManager(object):
         names = [name for name in self.channels if (only is None or name in only) and not (alongside and name == 'command')]
         claimed = store.claim(names, self.clock(), self._holder, self._lease(), failed) if names else []
         warnings = []  # type: List[str]
-        self._send(store, claimed, deadline, alerts, warnings, 1 if alongside else _TRIES)
+        self._send(store, claimed, deadline, alerts, warnings, 1 if alongside else None)
         return {'sent': len(claimed) - len(warnings), 'waiting': len(warnings)}
 
     def _base_message(self, judgements, context, known):
