@@ -2178,6 +2178,13 @@ class ProcessMonitor(object):
         """Return (pid, start) of every process of the tree that is known."""
         return self._sampler.processes() if self._sampler and self._running else []
 
+    def look_at_peak(self):
+        # type: () -> None
+        """Read the high-water marks now; from any thread."""
+        if self._running:
+            peak = self._sampler.peak_mb()
+            self._peak = max(peak or 0.0, self._peak or 0.0) or None
+
     def freeze(self, frozen):
         # type: (bool) -> None
         """While frozen, no process is taken into the tree: a helper that we start is no part of it."""
@@ -2339,6 +2346,7 @@ _MARK = 'SCRIPT_RUNNER_CORRELATION_ID'
 _CHUNK = 262144                  # bytes per read; 1 MiB reads were slower (they leave the cache)
 _PIPE_BYTES = 1048576            # asked of the kernel for each pipe, so that a slow moment of ours does not stop the script
 _LONGEST_WAIT = 3600.0           # seconds of one wait: beyond some 290 years (on Windows 49 days) the calls overflow
+_PEEK_WITHIN, _PEEK_EVERY = 0.25, 0.001      # seconds after the start in which output makes us look at the peak, and how often
 _KILL_AGAIN = 0.05               # seconds between rounds of KILL while something is left
 _RESIGN_AFTER = 5.0              # seconds of KILL after which what cannot be killed (another user's, stuck in I/O) is left
 _SETTLE = 0.25                   # seconds that helpers of the script (a pipeline, a resource tracker) get to follow it
@@ -2520,9 +2528,9 @@ class _Stream(object):
     """One stream of the script: where it is read, where it goes, what is kept of it.
 
     `sink` is the descriptor to write to, or a function that takes bytes, or None. `split`, where given, turns what
-    was read into (what is kept, what is passed on).
+    was read into (what is kept, what is passed on). `on_data`, where given, is called before each part is passed on.
     """
-    __slots__ = ('name', 'source', 'sink', 'tail', 'split', 'loss', 'is_done')
+    __slots__ = ('name', 'source', 'sink', 'tail', 'split', 'on_data', 'loss', 'is_done')
 
     def __init__(self, name, source, sink, tail):
         # type: (str, int, Any, Tail) -> None
@@ -2531,6 +2539,7 @@ class _Stream(object):
         self.sink = sink
         self.tail = tail
         self.split = None  # type: Optional[Callable[[bytes], Tuple[bytes, bytes]]]
+        self.on_data = None  # type: Optional[Callable[[], None]]
         self.loss = None  # type: Optional[str]         # what went wrong with it, in words
         self.is_done = False
 
@@ -2547,6 +2556,8 @@ class _Stream(object):
         # type: (bytes) -> bool
         """Count and keep, then write; False when the reader is gone or cannot be written to."""
         shown = data
+        if self.on_data is not None:
+            self.on_data()
         if self.loss is None:
             try:
                 kept, shown = self.split(data) if self.split is not None else (data, data)
@@ -3423,6 +3434,27 @@ class Attempt(object):
             self.monitor = None
             if not isinstance(error, ProcessLookupError):
                 self.warnings.append('not sampled: %s' % (error,))
+
+        if self.monitor is not None:
+            for stream in self._streams:
+                stream.on_data = self._peek
+
+    def _peek(self):
+        # type: () -> None
+        """Border: look at the peak of a short script when it writes, which most do just before they end: the samples may all
+        have come too early."""
+        now = time.monotonic()
+        if now - self.started > _PEEK_WITHIN:
+            for stream in self._streams:
+                stream.on_data = None
+        elif now >= self._peek_due and self.monitor is not None:
+            self._peek_due = now + _PEEK_EVERY
+            try:
+                self.monitor.look_at_peak()
+            except Exception:
+                pass
+
+    _peek_due = 0.0
 
     def _set_limits(self):
         # type: () -> None
