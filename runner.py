@@ -15012,6 +15012,7 @@ class _ScreenState(object):
         import re
         self._sequence = re.compile(rb'\x1b(?:\[([0-?]*)[ -/]*([@-~])|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|'
                                     rb'[ -/]+[0-~]|([0-OQ-WYZ\\`-~]))')
+        self._begun = re.compile(rb'\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?|[PX^_][^\x1b]*\x1b?|[ -/]*)\Z')
         self._unfinished = b''
         self._at_start = self._is_plain = True
         self._is_alternate = self._has_region = False
@@ -15023,6 +15024,11 @@ class _ScreenState(object):
         """Tell whether a line may be drawn."""
         return (self._at_start and self._is_plain and not self._lines_due and not self._unfinished
                 and not self._is_alternate and not self._has_region)
+
+    def begin_line(self):
+        # type: () -> None
+        """Note that somebody else has brought the cursor to the start of a line."""
+        self._at_start = True
 
     def feed(self, data, rows, newline=b'\n'):
         # type: (bytes, int, bytes) -> None
@@ -15038,10 +15044,9 @@ class _ScreenState(object):
                 self._feed_control(found.group(1), found.group(2), rows)
             elif found.group(3) in (b'8', b'D', b'E', b'M', b'c') and not self._is_alternate:      # restored, moved, reset
                 self._lines_due = rows
-        rest = data[at:]
-        begun = rest.rfind(b'\x1b')
-        self._unfinished = rest[begun:] if begun >= 0 and len(rest) - begun < self._LONGEST else b''
-        self._feed_text(rest[:len(rest) - len(self._unfinished)], newline)
+        begun = self._begun.search(data, max(at, len(data) - self._LONGEST))
+        self._unfinished = begun.group() if begun else b''
+        self._feed_text(data[at:len(data) - len(self._unfinished)], newline)
 
     def _feed_text(self, text, newline):
         # type: (bytes, bytes) -> None
@@ -15133,7 +15138,7 @@ class _LiveLine(object):
         """Show it from now on, but not for a run that is over in a moment."""
         self._attempt = attempt
         attempt.live = self
-        self.resume()
+        self._is_paused = False
         self._wake.acquire(False)
         self._done.acquire(False)
         try:
@@ -15161,7 +15166,8 @@ class _LiveLine(object):
 
     def resume(self):
         # type: () -> None
-        """Let it come back."""
+        """Let it come back after a stop: a shell had the terminal meanwhile, and has begun a line."""
+        self._screen.begin_line()
         self._is_paused = False
 
     def _run(self):
@@ -16054,14 +16060,17 @@ def _completed_options(verb):
 def _completed_value(keywords):
     # type: (Dict[str, Any]) -> Any
     """Return what completes an argument of a verb: words, a kind of path, or '' where nothing is known."""
-    metavar = keywords.get('metavar') or ''
-    return keywords.get('choices') or _COMPLETED.get(metavar.split('|')[-1], '')
+    return keywords.get('choices') or _COMPLETED.get(keywords.get('metavar') or '', '')
 
 
 def _completed_words(verb):
     # type: (str) -> Tuple[Tuple[str, ...], bool]
     """Return (words that may stand in a verb's arguments, whether files may)."""
-    values = [_completed_value(keywords) for names, keywords in _VERBS[verb].arguments if not names[0].startswith('-')]
+    values = []  # type: List[Any]
+    for names, keywords in _VERBS[verb].arguments:
+        if not names[0].startswith('-'):
+            forms = (keywords.get('metavar') or '').split('|')            # RUN|SCRIPT: either
+            values += [_completed_value(keywords)] if 'choices' in keywords else [_COMPLETED.get(form, '') for form in forms]
     return tuple(word for value in values if isinstance(value, tuple) for word in value), 'files' in values
 
 
@@ -16191,8 +16200,10 @@ def _zsh_completion():
         if verb == 'run':
             continue
         words, files = _completed_words(verb)
-        actions = ['(%s)' % ' '.join(words)] if words else []
-        action = '_files' if files and not words else actions[0] if words else ' '
+        offered = ['(%s)' % ' '.join(words)] if words else []
+        action = '_files' if files and not words else offered[0] if words else ' '
+        if files and words:
+            action = '_alternative "words:word:%s" "files:file:_files"' % offered[0]
         cases.append("        %s) _arguments -S \\\n            %s \\\n            '*:argument:%s' ;;" % (
             verb, _zsh_options(verb), action))
     verbs = '\n'.join("        '%s:%s'" % (name, _zsh_quoted(verb.help)) for name, verb in _VERBS.items())
