@@ -16035,7 +16035,7 @@ def _round_up(limit, value):
 
 #: What completes a value, by the option or by how the value is called in the help: a kind of path, or words.
 _COMPLETED = {'FILE': 'files', 'SCRIPT': 'files', 'DIR': 'folders', 'EXE': 'programs', 'RUN': ('last',), 'METRIC': tuple(METRICS),
-              '--retry-strategy': RetryStrategy.ALL}  # type: Dict[str, Any]
+              '--retry-strategy': RetryStrategy.ALL, '--on-inconclusive': _INCONCLUSIVE}  # type: Dict[str, Any]
 
 
 def _completed_options(verb):
