@@ -13276,7 +13276,7 @@ class ScriptRunner(object):
         self._on_repeat = None  # type: Optional[Callable[[str], None]]
         self._plan = None  # type: Optional[LaunchPlan]
         self._live = None  # type: Optional[_LiveAlerts]
-        self._live = None  # type: Any                 # what draws on the terminal while an attempt runs: begin(attempt), end()
+        self._live_line = None  # type: Any            # what draws on the terminal while an attempt runs: begin(attempt), end()
         self._is_stopped = False
         self._pause = allocate_lock()
         self._warnings = []  # type: List[str]
@@ -13436,8 +13436,8 @@ class ScriptRunner(object):
             self._live.begin(lambda: _first_record(plan, self.labels, attempt.pid, attempt.started_wall),
                              (lambda: recorder.run_id) if recorder is not None else None)
         try:
-            if self._live is not None:
-                self._live.begin(attempt)
+            if self._live_line is not None:
+                self._live_line.begin(attempt)
             self._tell('info', 'started', script=plan.script_path, pid=attempt.pid, correlation_id=correlation_id,
                        attempt_number=number)
             attempt.supervise()
@@ -13450,8 +13450,8 @@ class ScriptRunner(object):
             raise
         finally:
             self._attempt = None
-            if self._live is not None:
-                self._live.end()
+            if self._live_line is not None:
+                self._live_line.end()
         return self._conclude(attempt, recorder)
 
     def _is_told_to_stop_within(self, delay):
@@ -14963,8 +14963,8 @@ def _run_command(words, program):
         return 0
     runner._sinks = (1, 2)
     if options.get('live') and _LiveLine.is_possible():
-        runner._live = _LiveLine(runner)
-        runner._sinks = runner._live.sinks()
+        runner._live_line = _LiveLine(runner)
+        runner._sinks = runner._live_line.sinks()
     if program and _can_own_process():
         sys.setswitchinterval(0.0005)              # the end of the script must not wait 5 ms for another thread of ours
         runner._attempt_form = _OwnAttempt
@@ -15690,13 +15690,14 @@ def _config_verb(arguments, options):
     if arguments.action != 'check':
         _print(to_json(settings_schema()) if arguments.action == 'schema' else settings_example().rstrip('\n'))
         return 0
-    file = arguments.file or options.get('config')
-    if file is None:
+    files = arguments.file or [options[name] for name in ('config',) if name in options]
+    if not files:
         raise UsageError('config check: no file; write python -m runner config check FILE')
-    settings = Settings.load(file)
-    alerts_of({}, settings, anyway=True)
-    if not options.get('quiet'):
-        _print('%s: valid; it sets %s' % (file, ', '.join(settings.values)))
+    for file in files:
+        settings = Settings.load(file)
+        alerts_of({}, settings, anyway=True)
+        if not options.get('quiet'):
+            _print('%s: valid; it sets %s' % (file, ', '.join(settings.values)))
     return 0
 
 
@@ -16390,7 +16391,7 @@ _VERBS = {
         _argument('--record', action='store_true', help='keep the runs in the history'))),
     'config': _Verb('check a settings file; or print its JSON schema, or an example with every key', _config_verb, (
         _argument('action', choices=('check', 'schema', 'example'), metavar='check|schema|example', help='what to do'),
-        _argument('file', nargs='?', metavar='FILE', help='the settings file to check')), json=False),
+        _argument('file', nargs='*', metavar='FILE', help='the settings files to check')), json=False),
     'doctor': _Verb('examine this machine and the history', _doctor_verb),
     'completion': _Verb('print the completion of verbs, options and files for a shell', _completion_verb, (
         _argument('shell', choices=tuple(_COMPLETIONS), metavar='|'.join(_COMPLETIONS), help='which shell'),), json=False),
