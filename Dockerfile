@@ -7,6 +7,8 @@ COPY pyproject.toml setup.py requirements.txt README.md LICENSE runner.py ./
 RUN python -m pip wheel --no-cache-dir --wheel-dir /wheels .
 
 FROM python:3.13-slim
+# What is installed is what was built above, dependencies included.
+# hadolint ignore=DL3013
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
     python -m pip install --no-cache-dir --no-index --find-links /wheels python-script-runner \
     && useradd --uid 10001 --no-create-home --home-dir /state --shell /usr/sbin/nologin runner \

@@ -62,5 +62,5 @@ if [ -n "$publish" ]; then
     git push origin "refs/tags/$tag"
     say "pushed $tag; the release workflow publishes it"
 else
-    say "not published; git push origin $tag (or ./release.sh --publish the next time) does it"
+    say "not published; git push origin $tag does it"
 fi
