@@ -93,8 +93,9 @@ $(VENV)/.runtime: $(VENV)/.made pyproject.toml setup.py requirements.txt
 	$(PIP) install -r requirements.txt -e .
 	@touch $@
 
+# The extra `dashboard` is empty on Pythons that its server does not know; its tests then skip and say so.
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
-	$(PIP) install -r requirements-dev.txt
+	$(PIP) install -r requirements-dev.txt -e '.[dashboard]'
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.runtime

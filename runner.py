@@ -55,7 +55,7 @@ __all__ = [
     'ConditionError', 'parse_condition', 'Condition',
     'ProcSampler', 'PsutilSampler', 'SampleSeries', 'ProcessMonitor',
     'Limits', 'RetryStrategy', 'RetryConfig',
-    'default_history_path', 'HistoryManager', 'RetentionPlan', 'RetentionPolicy',
+    'default_history_path', 'HistoryManager', 'SUMMARY_FIELDS', 'RetentionPlan', 'RetentionPolicy',
     'TrendAnalyzer', 'BaselineCalculator', 'MLAnomalyDetector', 'MetricsCorrelationAnalyzer', 'ResourceForecaster',
     'StructuredLogger', 'LogPattern', 'LogAnalyzer',
     'GATE_VERDICTS', 'RegressionRule', 'judge_regression', 'PerformanceGate', 'CICDIntegration', 'compare_samples',
@@ -63,7 +63,7 @@ __all__ = [
     'format_message_html', 'EmailConfig', 'SlackConfig', 'WebhookConfig', 'sign_webhook', 'read_alerts', 'LIVE_METRICS',
     'AlertIntelligence', 'AlertManager', 'learn_schedule', 'judge_schedule', 'CronSchedule', 'parse_cron',
     'Setting', 'settings_table', 'Settings', 'settings_schema', 'settings_example',
-    'ExecutionHook', 'ScriptRunner',
+    'ExecutionHook', 'ScriptRunner', 'stop_run',
     'main',
 ]
 
@@ -4635,6 +4635,33 @@ CREATE TABLE notifications (
 ) WITHOUT ROWID;
 CREATE INDEX notifications_waiting ON notifications (next_time) WHERE state = 'waiting';
 """,
+    # `change` says in which order things came to be, for whoever follows live: writers take turns, so a greater revision
+    # was committed later. It is a log of bounded length. `identity` tells this file from any that takes its place.
+    # The indexes hold what lists and overviews ask for, so that these need not read the rows, which carry output.
+    """
+ALTER TABLE run ADD COLUMN limits TEXT;
+DROP INDEX run_by_script;
+DROP INDEX run_by_time;
+CREATE INDEX run_by_script ON run (script_id, start_time, status, execution_time_seconds);
+CREATE INDEX run_by_time ON run (start_time, status);
+CREATE TABLE identity (value BLOB NOT NULL);
+INSERT INTO identity VALUES (randomblob(8));
+CREATE TABLE change (
+    revision INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    execution_id INTEGER NOT NULL,
+    after REAL, until REAL
+);
+CREATE TRIGGER run_begun AFTER INSERT ON run BEGIN
+    INSERT INTO change (kind, execution_id) VALUES ('new', NEW.id); END;
+CREATE TRIGGER run_stored AFTER INSERT ON run WHEN NEW.status <> 'running' BEGIN
+    INSERT INTO change (kind, execution_id) VALUES ('ended', NEW.id); END;
+CREATE TRIGGER run_updated AFTER UPDATE ON run BEGIN
+    INSERT INTO change (kind, execution_id)
+    VALUES (CASE WHEN OLD.status = 'running' AND NEW.status <> 'running' THEN 'ended' ELSE 'changed' END, NEW.id); END;
+CREATE TRIGGER change_bounded AFTER INSERT ON change WHEN NEW.revision % 1000 = 0 BEGIN
+    DELETE FROM change WHERE revision <= NEW.revision - 20000; END;
+""",
 )
 _SCHEMA_VERSION = len(_MIGRATIONS)
 
@@ -4657,6 +4684,18 @@ def _metric_expression(metric):
     return metric.name
 
 
+def _statements(script):
+    # type: (str) -> List[str]
+    """Cut SQL into statements; that of a trigger ends with its END."""
+    found, part = [], ''
+    for line in script.split('\n'):
+        part += line + '\n'
+        if line.endswith(';') and ('CREATE TRIGGER' not in part or line.endswith('END;')):
+            found.append(part)
+            part = ''
+    return found
+
+
 def _view_statements():
     # type: () -> List[str]
     """Return the views over the compact tables: `executions` and `metrics`, as promised to any SQLite tool."""
@@ -4669,7 +4708,7 @@ def _view_statements():
         "%s AS success, status, cause, attempt_number, %s AS correlation_id, hostname, username, pid, git_commit, "
         "git_branch, python_version, platform, coalesce(labels, '{}') AS labels, stdout_tail, stderr_tail, evidence, "
         "error_summary, error_kind, error_fingerprint, error_frame, error_cause, coalesce(warnings, '[]') AS warnings, "
-        "working_dir, timed_out "
+        "working_dir, timed_out, coalesce(limits, '{}') AS limits "
         "FROM run JOIN script ON script.id = script_id JOIN context ON context.id = context_id"
         % (_metric_expression(METRICS['start_time']), _metric_expression(METRICS['end_time']),
            _metric_expression(METRICS['success']), correlation))
@@ -4695,21 +4734,25 @@ def _state_folder():
 
 class _Borrowed(object):
     """A connection of the pool for the length of a with block."""
-    __slots__ = ('_manager', '_connection')
+    __slots__ = ('_manager', '_connection', '_mark')
 
     def __init__(self, manager):
         # type: (HistoryManager) -> None
         self._manager = manager
-        self._connection = None  # type: Any
+        self._connection = self._mark = None  # type: Any
 
     def __enter__(self):
         # type: () -> Any
+        self._mark = self._manager._mark
         self._connection = self._manager._take()
         return self._connection
 
     def __exit__(self, kind, *_):
         # type: (Any, *Any) -> None
-        self._manager._give_back(self._connection)
+        if self._mark == self._manager._mark:
+            self._manager._give_back(self._connection)
+        else:
+            self._connection.close()                 # another file stands there by now
 
 
 class _Writing(object):
@@ -4841,6 +4884,7 @@ class HistoryManager(object):
         self._inherited = []  # type: List[Any]
         self._lock = allocate_lock()
         self._copy = None  # type: Optional[str]
+        self._mark = None  # type: Any
 
     def __enter__(self):
         # type: () -> HistoryManager
@@ -4873,6 +4917,21 @@ class HistoryManager(object):
         if copy is not None:
             import shutil
             shutil.rmtree(copy, ignore_errors=True)
+
+    def refresh(self):
+        # type: () -> bool
+        """Forget open connections when another file stands at `db_path` since the last call; tell whether that was so.
+
+        For those who keep a manager for long. A file that can only be read is forgotten at every change of it, since
+        SQLite does not look whether such a file changes.
+        """
+        mark = _file_mark(self.db_path)
+        if mark == self._mark:
+            return False
+        known, self._mark = self._mark, mark
+        if known is not None:
+            self.close()
+        return known is not None
 
     def _take(self):
         # type: () -> Any
@@ -4998,9 +5057,8 @@ class HistoryManager(object):
         # type: (Any, int) -> None
         """Run every migration after `version`, inside the caller's transaction."""
         for script in _MIGRATIONS[version:]:
-            for statement in script.split(';'):
-                if statement.strip():
-                    connection.execute(statement)
+            for statement in _statements(script):
+                connection.execute(statement)
         for name in ('executions', 'metrics'):
             connection.execute('DROP VIEW IF EXISTS ' + name)
         for statement in _view_statements():
@@ -5221,7 +5279,8 @@ class HistoryManager(object):
             try:
                 with _Writing(self) as connection:
                     run_id = _store_run(connection, record)
-                    _store_samples(connection, run_id, record.get('samples', ()))
+                    known = _first(connection, 'SELECT max(elapsed_seconds) FROM samples WHERE execution_id = ?', (run_id,))[0]
+                    _store_samples(connection, run_id, record.get('samples', ()), known)
                 os.unlink(path)
                 count += 1
             except FileNotFoundError:              # another process took it in as well, into the same row
@@ -5432,6 +5491,140 @@ class HistoryManager(object):
                 raise _history_error(self.db_path, error)
         return count
 
+    def find_runs(self, page=1, per_page=50, script_path=None, status=None, hostname=None, label=None, since=None,
+                  until=None, where=None):
+        # type: (int, int, Any, Any, Any, Optional[Tuple[str, str]], Optional[str], Optional[str], Any) -> Dict[str, Any]
+        """Return {'executions', 'page', 'per_page', 'pages', 'total'} as `get_executions_paginated`, of runs in brief.
+
+        In brief: SUMMARY_FIELDS, without output and the lesser metrics. `script_path` is as recorded, `label` is (key, value),
+        `since` and `until` are ISO times of the start, `where` is a condition. Raises UsageError for what is none.
+        """
+        if page < 1 or per_page < 1:
+            raise UsageError('page %r of %r per page: pages count from 1, with at least 1 run each' % (page, per_page))
+        chosen, values = self._selection(None, None, where)
+        for clause, value in (('script_id = (SELECT id FROM script WHERE path = ?)', script_path), ('status = ?', status),
+                              ('context_id IN (SELECT id FROM context WHERE hostname = ?)', hostname),
+                              ('start_time >= ?', since and _parse_time(since)),
+                              ('start_time < ?', until and _parse_time(until))):
+            if value is not None:
+                chosen, values = chosen + ' AND ' + clause, values + [value]
+        if label is not None:
+            chosen += ' AND instr(labels, ?)'         # as it is stored: one JSON object of texts
+            values.append(_json_text({label[0]: label[1]})[1:-1])  # type: ignore[index]
+        total = self._read('SELECT count(*) FROM run WHERE ' + chosen, values)[0][0]
+        runs = self._select_summaries('WHERE run.id IN (SELECT id FROM run WHERE %s ORDER BY start_time DESC, id DESC LIMIT ? '
+                                      'OFFSET ?) ORDER BY start_time DESC, run.id DESC' % chosen,
+                                      values + [per_page, (page - 1) * per_page])
+        return {'executions': runs, 'page': page, 'per_page': per_page, 'total': total,
+                'pages': (total + per_page - 1) // per_page}
+
+    def get_overview(self, recent=40):
+        # type: (int) -> List[Dict[str, Any]]
+        """Return one dict per script, that which ran last first: script_path, runs, ended, succeeded, and `recent`.
+
+        `recent` lists its last runs, oldest first, as dicts of id, start_time, status and execution_time_seconds.
+        """
+        counts = self._read("SELECT script_id, path, count(*), sum(status <> 'running'), sum(status = 'success'), max(start_time)"
+                            " FROM run JOIN script ON script.id = script_id GROUP BY script_id ORDER BY max(start_time) DESC")
+        found = []
+        for script_id, path, runs, ended, succeeded, _ in counts:
+            rows = self._read('SELECT id, start_time, status, execution_time_seconds FROM run WHERE script_id = ? '
+                              'ORDER BY start_time DESC, id DESC LIMIT ?', (script_id, recent))
+            found.append({'script_path': path, 'runs': runs, 'ended': ended, 'succeeded': succeeded, 'recent': [
+                {'id': row[0], 'start_time': _format_micros(row[1]), 'status': row[2], 'execution_time_seconds': row[3]}
+                for row in reversed(rows)]})
+        return found
+
+    def get_last_good(self, run_id):
+        # type: (int) -> Optional[int]
+        """Return the id of the last successful run of the same script that started before this one, None without any."""
+        rows = self._read("SELECT good.id FROM run JOIN run AS good ON good.script_id = run.script_id "
+                          "WHERE run.id = ? AND good.status = 'success' AND good.start_time < run.start_time "
+                          'ORDER BY good.start_time DESC, good.id DESC LIMIT 1', (run_id,))
+        return rows[0][0] if rows else None
+
+    def get_live_state(self, samples=120):
+        # type: (int) -> Dict[str, Any]
+        """Return {'cursor', 'running'}: the runs that have not ended, in brief, each with its last samples, and where to go on.
+
+        `get_changes` with that cursor gives exactly what is written afterwards.
+        """
+        with _Snapshot(self) as connection:
+            running = self._summaries_of(connection, "WHERE status = 'running' ORDER BY run.id", ())
+            for run in running:
+                rows = connection.execute('SELECT %s FROM samples WHERE execution_id = ? ORDER BY elapsed_seconds DESC LIMIT ?'
+                                          % ', '.join(SAMPLE_FIELDS), (run['id'], samples)).fetchall()
+                run['samples'] = [list(row) for row in reversed(rows)]
+            return {'cursor': self._cursor_text(*self._position(connection)), 'running': running}
+
+    def get_change_cursor(self):
+        # type: () -> str
+        """Return the cursor behind everything that has been written so far."""
+        with _Snapshot(self) as connection:
+            return self._cursor_text(*self._position(connection))
+
+    def get_changes(self, cursor, until=None, limit=1000):
+        # type: (str, Optional[str], int) -> Dict[str, Any]
+        """Return what was written after a cursor (of `get_live_state` or of an earlier call), each thing once.
+
+        A dict of `cursor` (where to go on), `new`, `ended` and `changed` (runs in brief, in order), `samples` (run id: rows
+        of SAMPLE_FIELDS), `more` (whether to call again at once: at most `limit` changes are read) and `reset`: True
+        when the cursor is of another file, or so old that the changes since are no longer known; then everything else is empty
+        and one starts anew with `get_live_state`. `until` is a later cursor at which to stop.
+        """
+        with _Snapshot(self) as connection:
+            identity, newest = self._position(connection)
+            after = _read_cursor(cursor, identity)
+            last = newest if until is None else min(newest, _read_cursor(until, identity, newest) or 0)
+            oldest = _first(connection, 'SELECT min(revision) FROM change')[0] or 0
+            if after is None or after > newest or after + 1 < oldest:
+                return {'cursor': self._cursor_text(identity, newest), 'reset': True, 'more': False, 'new': [], 'ended': [],
+                        'changed': [], 'samples': {}}
+            rows = connection.execute('SELECT revision, kind, execution_id, after, until FROM change '
+                                      'WHERE revision > ? AND revision <= ? ORDER BY revision LIMIT ?',
+                                      (after, last, limit)).fetchall()
+            found = self._changes_of(connection, rows)
+            at = rows[-1][0] if len(rows) == limit else max(after, last)
+            return dict(found, cursor=self._cursor_text(identity, at), reset=False, more=at < last)
+
+    def _changes_of(self, connection, rows):
+        # type: (Any, Sequence[Sequence[Any]]) -> Dict[str, Any]
+        """Return what rows of table change stand for."""
+        ids = {kind: list(dict.fromkeys(row[2] for row in rows if row[1] == kind)) for kind in ('new', 'ended', 'changed')}
+        known = {}  # type: Dict[int, Dict[str, Any]]
+        wanted = list(dict.fromkeys(ids['new'] + ids['ended'] + ids['changed']))
+        for first in range(0, len(wanted), 500):
+            part = wanted[first:first + 500]         # SQLite before 3.32 takes 999 parameters
+            for run in self._summaries_of(connection, 'WHERE run.id IN (%s)' % ', '.join('?' * len(part)), part):
+                known[run['id']] = run
+        samples = {}  # type: Dict[int, List[List[Any]]]
+        for _, kind, run_id, after, until in rows:
+            if kind == 'samples':
+                found = connection.execute('SELECT %s FROM samples WHERE execution_id = ? AND elapsed_seconds > ? AND '
+                                           'elapsed_seconds <= ? ORDER BY elapsed_seconds' % ', '.join(SAMPLE_FIELDS),
+                                           (run_id, after, until)).fetchall()
+                samples.setdefault(run_id, []).extend(list(row) for row in found)
+        result = {kind: [known[run_id] for run_id in ids[kind] if run_id in known] for kind in ids}  # type: Dict[str, Any]
+        result['samples'] = samples
+        return result
+
+    @staticmethod
+    def _position(connection):
+        # type: (Any) -> Tuple[str, int]
+        """Return which file this is, and the revision that was committed last."""
+        return (bytes(_first(connection, 'SELECT value FROM identity')[0]).hex(),
+                _first(connection, 'SELECT max(revision) FROM change')[0] or 0)
+
+    @staticmethod
+    def _cursor_text(identity, revision):
+        # type: (str, int) -> str
+        return '%s-%d' % (identity, revision)
+
+    def get_hostnames(self):
+        # type: () -> List[str]
+        """Return every host that runs were recorded on, sorted."""
+        return [row[0] for row in self._read('SELECT DISTINCT hostname FROM context WHERE hostname IS NOT NULL ORDER BY 1')]
+
     def get_scripts(self):
         # type: () -> List[str]
         """Return the path of every script in the history, sorted."""
@@ -5447,7 +5640,7 @@ class HistoryManager(object):
     def get_database_stats(self):
         # type: () -> Dict[str, Any]
         """Return the path, size in bytes, schema version, counts of runs (also by status), scripts and samples, and times."""
-        with self.get_connection() as connection:
+        with _Snapshot(self) as connection:
             def one(sql):
                 # type: (str) -> Any
                 return _first(connection, sql)[0]
@@ -5511,6 +5704,28 @@ class HistoryManager(object):
             raise UsageError('%r: no such metric%s (python -m runner metrics lists them)' % (
                 metric_name, suggest(metric_name, names)))
         return _CUSTOM_VALUE, [metric_name]
+
+    def _select_summaries(self, clause, values):
+        # type: (str, Sequence[Any]) -> List[Dict[str, Any]]
+        with _Snapshot(self) as connection:
+            return self._summaries_of(connection, clause, values)
+
+    @staticmethod
+    def _summaries_of(connection, clause, values):
+        # type: (Any, str, Sequence[Any]) -> List[Dict[str, Any]]
+        """Return runs in brief; `clause` selects from run."""
+        found = []
+        for row in connection.execute('SELECT %s FROM run JOIN script ON script.id = script_id JOIN context ON context.id = '
+                                      'context_id %s' % (', '.join(_SUMMARY_SQL[name] for name in SUMMARY_FIELDS), clause),
+                                      values).fetchall():
+            run = dict(zip(SUMMARY_FIELDS, row))
+            for name in ('start_time', 'end_time'):
+                run[name] = None if run[name] is None else _format_micros(run[name])
+            for name, empty in (('script_args', '[]'), ('labels', '{}')):
+                run[name] = _from_json(run[name] or empty)
+            run['correlation_id'] = _correlation_text(run['correlation_id'])
+            found.append(run)
+        return found
 
     def _select_runs(self, clause, values):
         # type: (str, Sequence[Any]) -> List[Dict[str, Any]]
@@ -5603,15 +5818,60 @@ def _grouped(rows):
     return groups
 
 
+class _Snapshot(object):
+    """One moment of the file for the length of a with block: what is read inside belongs together. Translates errors."""
+    __slots__ = ('_borrowed', '_connection', '_path')
+
+    def __init__(self, manager):
+        # type: (HistoryManager) -> None
+        self._borrowed = manager.get_connection()
+        self._connection = None  # type: Any
+        self._path = manager.db_path
+
+    def __enter__(self):
+        # type: () -> Any
+        self._connection = self._borrowed.__enter__()
+        self._connection.execute('BEGIN')
+        return self._connection
+
+    def __exit__(self, kind, error, *_):
+        # type: (Any, Any, *Any) -> None
+        self._borrowed.__exit__(kind)                # which rolls back what is still open
+        if kind is not None and isinstance(error, _sqlite().Error):
+            raise _history_error(self._path, error)
+
+
+#: What a run in brief consists of.
+SUMMARY_FIELDS = ('id', 'script_path', 'script_args', 'status', 'cause', 'evidence', 'error_summary', 'start_time', 'end_time',
+                  'execution_time_seconds', 'exit_code', 'attempt_number', 'correlation_id', 'hostname', 'username', 'labels',
+                  'cpu_avg', 'cpu_max', 'memory_max_mb')
+_SUMMARY_SQL = dict({name: 'run.' + name for name in SUMMARY_FIELDS}, script_path='script.path', correlation_id='correlation',
+                    hostname='hostname', username='username')
+
+
+def _read_cursor(cursor, identity, default=None):
+    # type: (str, str, Optional[int]) -> Optional[int]
+    """Return the revision of a cursor of this file, else the default. Raises UsageError when it is no cursor."""
+    name, dash, revision = cursor.rpartition('-')
+    if not dash or not revision.isdecimal() or len(revision) > 18:
+        raise UsageError('cursor %r: not one of ours; leave it out to start anew' % cursor)
+    return int(revision) if name == identity else default
+
+
+def _from_json(text):
+    # type: (str) -> Any
+    """Read a JSON column; the usual empty ones without importing json."""
+    if text in ('[]', '{}'):
+        return [] if text == '[]' else {}
+    import json
+    return json.loads(text)
+
+
 def _finish_run(run, metrics, custom):
     # type: (Dict[str, Any], Dict[str, Any], Sequence[Tuple[str, Any]]) -> Dict[str, Any]
     """Turn JSON columns into values and attach the metrics that are known."""
-    for name, empty in (('script_args', '[]'), ('labels', '{}'), ('warnings', '[]')):
-        if run[name] == empty:
-            run[name] = [] if empty == '[]' else {}
-        else:
-            import json
-            run[name] = json.loads(run[name])
+    for name, empty in (('script_args', '[]'), ('labels', '{}'), ('warnings', '[]'), ('limits', '{}')):
+        run[name] = _from_json(run[name] or empty)
     for name in ('success', 'timed_out'):
         run[name] = None if run[name] is None else bool(run[name])
         metrics[name] = run[name]
@@ -5624,6 +5884,22 @@ def _finish_run(run, metrics, custom):
 def _uri_quote(path):
     # type: (str) -> str
     return path.replace('%', '%25').replace('?', '%3f').replace('#', '%23')
+
+
+def _file_mark(path):
+    # type: (str) -> Any
+    """Return what changes when another file stands at a path, or when one that we can only read is written to."""
+    mark = []  # type: List[Any]
+    for name in (path, path + '-wal'):
+        try:
+            status = os.stat(name)
+        except OSError:
+            break
+        mark += [status.st_dev, status.st_ino]
+        if not _is_readable_only(path):
+            break
+        mark += [status.st_size, status.st_mtime_ns]
+    return mark
 
 
 def _is_readable_only(path):
@@ -5661,7 +5937,7 @@ def _correlation_text(value):
 
 # What a record may hold beside its metrics; the first group is columns of `run`, the second of `context`.
 _RUN_COLUMNS = ('status', 'cause', 'evidence', 'pid', 'runner', 'script_args', 'labels', 'warnings', 'error_summary',
-                'error_kind', 'error_fingerprint', 'error_frame', 'error_cause', 'stdout_tail', 'stderr_tail')
+                'error_kind', 'error_fingerprint', 'error_frame', 'error_cause', 'stdout_tail', 'stderr_tail', 'limits')
 _CONTEXT_COLUMNS = ('hostname', 'username', 'platform', 'python_version', 'git_commit', 'git_branch', 'working_dir')
 _RECORD_FIELDS = frozenset(_RUN_COLUMNS + _CONTEXT_COLUMNS + (
     'script_path', 'metrics', 'correlation_id', 'attempt_number', 'start_time', 'end_time', 'execution_time_seconds',
@@ -5726,7 +6002,7 @@ def _store_run(connection, record, run_id=None):
     """Insert a complete record, or replace the row of the same run and attempt; inside the caller's transaction."""
     metrics = record['metrics']
     columns = {name: record.get(name) for name in _RUN_COLUMNS}  # type: Dict[str, Any]
-    for name in ('script_args', 'labels', 'warnings'):
+    for name in ('script_args', 'labels', 'warnings', 'limits'):
         columns[name] = _json_text(columns[name])
     for metric in METRICS.values():
         if metric.column:
@@ -5761,8 +6037,12 @@ def _store_run(connection, record, run_id=None):
     return run_id
 
 
-def _store_samples(connection, run_id, rows):
-    # type: (Any, int, Iterable[Sequence[Any]]) -> None
+def _store_samples(connection, run_id, rows, after=None):
+    # type: (Any, int, Sequence[Sequence[Any]], Optional[float]) -> None
+    """Store rows of SAMPLE_FIELDS; those later than `after` seconds are told to whoever follows live."""
+    if rows and (after is None or rows[-1][0] > after):
+        connection.execute("INSERT INTO change (kind, execution_id, after, until) VALUES ('samples', ?, ?, ?)",
+                           (run_id, -1.0 if after is None else after, rows[-1][0]))
     connection.executemany('INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
                            [(run_id,) + tuple(row) for row in rows])
 
@@ -6449,6 +6729,7 @@ class _Recorder(object):
         self._final = None  # type: Optional[Dict[str, Any]]
         self._stored = False
         self._generation = self._written = 0
+        self._last_sample = None  # type: Optional[float]
         self._wake = allocate_lock()
         self._wake.acquire()
         self._done = allocate_lock()
@@ -6546,8 +6827,10 @@ class _Recorder(object):
         if generation != self._generation or run_id != self.run_id:
             connection.execute('DELETE FROM samples WHERE execution_id = ?', (run_id,))
             self._written = 0
-        _store_samples(connection, run_id, rows[self._written:count])
+            self._last_sample = self._last_sample if run_id == self.run_id else None
+        _store_samples(connection, run_id, rows[self._written:count], self._last_sample)
         self._generation, self._written = generation, count
+        self._last_sample = rows[count - 1][0] if count else None
 
 
 # ======================================================================================================
@@ -13920,6 +14203,24 @@ def _end_lost(run_id, correlation_id, tell):
         tell('ended %d process%s of run %d, whose runner was killed' % (len(left), '' if len(left) == 1 else 'es', run_id))
 
 
+def stop_run(run, force=False):
+    # type: (Dict[str, Any], bool) -> None
+    """Ask the script of a running run of this machine to end (SIGTERM), or end it (`force`: SIGKILL); its runner ends the rest.
+
+    `run` is one of HistoryManager's. The process is hit only when it carries the run's correlation id. Raises UsageError
+    when there is none to be found: the run has ended, or it is on another machine.
+    """
+    if run['status'] != 'running':
+        raise UsageError('run %d: it has ended (%s); only a running one can be stopped' % (run['id'], run['status']))
+    if not _LINUX:
+        raise UsageError('run %d: stopping it needs Linux, where a process can be told by its environment' % run['id'])
+    for pid, start in _find_marked(run['correlation_id']):
+        if pid == run['pid'] and send_signal(pid, start, _SIGKILL if force else _SIGTERM):
+            return
+    raise UsageError('run %d: its process (%s on %s) is not to be found or not ours to stop' % (
+        run['id'], run['pid'], run['hostname']))
+
+
 def _passable(what, text, shown=None):
     # type: (str, Any, Any) -> None
     """Refuse what the kernel cannot hand to a program: what is no text, a NUL, a character that the encoding lacks."""
@@ -13998,8 +14299,17 @@ def _first_record(plan, labels, pid, started):
     commit, branch = find_git(checkout) if checkout else (None, None)
     return {'script_path': plan.script_path, 'script_args': plan.script_args, 'labels': labels, 'pid': pid,
             'correlation_id': plan.correlation_id, 'git_commit': commit, 'git_branch': branch, 'working_dir': folder,
-            'python_version': plan.python_version,
+            'python_version': plan.python_version, 'limits': _limits_of(plan),
             'metrics': {'start_time': format_time(started), 'attempt_number': plan.attempt_number}}
+
+
+def _limits_of(plan):
+    # type: (LaunchPlan) -> Dict[str, float]
+    """Return the limits that a run has, by name: seconds, bytes, counts."""
+    known = [('timeout', plan.timeout)]
+    if plan.limits is not None:
+        known += [(name, getattr(plan.limits, name)) for name in Limits.__slots__]
+    return {name: value for name, value in known if value is not None}
 
 
 def analyze_failure(attempt):
@@ -14367,7 +14677,8 @@ def format_run(run, samples, attempts, artefacts, advice=None, sightings=None, j
              ('error', run['error_summary']), ('kind of error', run['error_kind']), ('frame', run['error_frame']),
              ('root cause', run['error_cause']),
              ('fingerprint', run['error_fingerprint']), ('seen', sightings and _format_sightings(run['id'], sightings)),
-             ('advice', advice), ('labels', ', '.join('%s=%s' % pair for pair in sorted(run['labels'].items()))),
+             ('advice', advice), ('limits', ', '.join('%s=%.6g' % pair for pair in sorted(run['limits'].items()))),
+             ('labels', ', '.join('%s=%s' % pair for pair in sorted(run['labels'].items()))),
              ('host', '%s, user %s, %s' % (run['hostname'], run['username'], run['platform'])),
              ('python', run['python_version']), ('folder', run['working_dir']),
              ('git', ' '.join(x for x in (run['git_commit'], run['git_branch']) if x)),
@@ -14486,7 +14797,6 @@ def format_metrics():
     return format_table(rows)
 
 
-
 # -- what the history says ------------------------------------------------------------------------------
 
 def metric_of(name):
@@ -14571,7 +14881,7 @@ def format_trend(analysis, values, forecast):
         told = [text for mark, text in (('^', '^ a step'), ('!', '! an odd run')) if mark in marks.values()]
         lines += ['%10s  %s' % ('', ', '.join(told))] if told else []
     lines.append('')
-    lines += _trend_sentences(analysis)
+    lines += trend_sentences(analysis)
     if forecast['forecast']:
         lines.append('next: about %s (%s in %d %% of the cases)' % (
             brief_value(name, forecast['forecast'][0]), _range_text(name, forecast['low'][0], forecast['high'][0]),
@@ -14591,7 +14901,7 @@ def _trend_heading(analysis):
     return _printable(heading)
 
 
-def _trend_sentences(analysis):
+def trend_sentences(analysis):
     # type: (Dict[str, Any]) -> List[str]
     """Say what was found, the weightiest first."""
     name, regression = analysis['metric'], analysis['regression']
@@ -14709,6 +15019,30 @@ def format_advice(script, advice):
     return '\n'.join(lines)
 
 
+_EMBEDDED = '<script type="application/json" id="embedded">null</script>'
+
+
+def report_page(page, data):
+    # type: (str, Any) -> str
+    """Return the dashboard's page with data in it: one file that shows it without a server and talks to nobody.
+
+    `page` is the text of the dashboard's index.html. A policy in the file allows its own scripts and styles and nothing else.
+    """
+    import base64
+    import hashlib
+    import re
+    policy = "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'"
+    for tag in ('script', 'style'):
+        found = re.findall('<%s>(.*?)</%s>' % (tag, tag), page, re.S)
+        digests = [base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode() for text in found]
+        policy += '; %s-src %s' % (tag, ' '.join("'sha256-%s'" % digest for digest in digests))
+    text = to_json(data).encode('utf-8', 'replace').decode('utf-8')
+    text = text.replace('&', '\\u0026').replace('<', '\\u003c').replace('\u2028', '\\u2028').replace('\u2029', '\\u2029')
+    head = '<meta charset="utf-8">'
+    return page.replace(head, '%s\n<meta http-equiv="Content-Security-Policy" content="%s">' % (head, policy), 1).replace(
+        _EMBEDDED, _EMBEDDED.replace('null', text), 1)
+
+
 def to_json(value):
     # type: (Any) -> str
     """Return JSON, indented, with numbers that JSON has no word for (NaN, infinities) as null."""
@@ -14766,6 +15100,13 @@ def _read_pair(text):
     if not equals or not key or '\0' in text:
         raise UsageError('%r: not a NAME=VALUE' % text)
     return key, value
+
+
+def _read_listening_port(text):
+    # type: (str) -> int
+    if not text.isdecimal() or int(text) > 65535:
+        raise UsageError('%r: not a port; 0 to 65535' % text)
+    return int(text)
 
 
 _OPTIONS = (
@@ -15580,8 +15921,7 @@ _ALERT_ACTIONS = {
 def _metrics_verb(arguments, options):
     # type: (Any, Dict[str, Any]) -> int
     if arguments.json:
-        _print(to_json([{name: getattr(m, name) for name in ('name', 'unit', 'better', 'source', 'meaning')}
-                        for m in METRICS.values()]))
+        _print(to_json(describe_metrics()))
     else:
         _print(format_metrics())
     return 0
@@ -15904,13 +16244,13 @@ def _anomalies_verb(arguments, options):
     # type: (Any, Dict[str, Any]) -> int
     with _manager_for_reading(options) as manager:
         scripts = [_script_in_history(manager, arguments.script)] if arguments.script else manager.get_scripts()
-        found = [record for script in scripts for record in _odd_runs(manager, script, _days_of(arguments))]
+        found = [record for script in scripts for record in find_odd_runs(manager, script, _days_of(arguments))]
     found.sort(key=lambda record: -record['run_id'])
     _print(to_json(found) if arguments.json else format_anomalies(found) if found else 'no odd run')
     return 0
 
 
-def _odd_runs(manager, script, days):
+def find_odd_runs(manager, script, days):
     # type: (HistoryManager, str, Optional[float]) -> List[Dict[str, Any]]
     """Return a record of each odd value among the last good runs of a script, and of runs that are odd only as a whole."""
     analyzer, runs = TrendAnalyzer(), _good_runs(manager, script, _USUAL_RUNS, days)
@@ -15949,25 +16289,33 @@ def _compare_verb(arguments, options):
     # type: (Any, Dict[str, Any]) -> int
     with _manager_for_reading(options) as manager:
         before, after = (_find_run(manager, word) for word in (arguments.before, arguments.after))
-        usual = _usual_of(manager, after['script_path'], min(before['id'], after['id']))
-    notes = ['note: %s differs: %s, %s' % (what, _printable(str(before[key])), _printable(str(after[key])))
-             for what, key in (('the script', 'script_path'), ('the host', 'hostname'), ('the Python', 'python_version'),
-                               ('the status', 'status')) if before[key] != after[key]]
-    if before['script_args'] != after['script_args']:
-        notes.append('note: the arguments differ')
-    comparison = {'before': before, 'after': after, 'notes': notes,
-                  'metrics': compare_metrics(before['metrics'], after['metrics'], usual)}  # type: Dict[str, Any]
+        comparison = compare_runs(manager, before, after)
     if arguments.json:
-        shown = ('id', 'script_path', 'script_args', 'start_time', 'status', 'git_commit', 'hostname', 'python_version')
-        for which in ('before', 'after'):
-            comparison[which] = {name: comparison[which][name] for name in shown}
         _print(to_json(comparison))
     else:
         _print(format_comparison(comparison))
     return 0
 
 
-def _usual_of(manager, script, before_id):
+_COMPARED = ('id', 'script_path', 'script_args', 'start_time', 'status', 'git_commit', 'hostname', 'python_version')
+
+
+def compare_runs(manager, before, after):
+    # type: (HistoryManager, Dict[str, Any], Dict[str, Any]) -> Dict[str, Any]
+    """Compare two runs of a history; returns before and after in brief, notes (sentences on what else differs), and metrics
+    as `compare_metrics` gives them, judged by what was usual before both."""
+    usual = find_usual(manager, after['script_path'], min(before['id'], after['id']))
+    notes = ['note: %s differs: %s, %s' % (what, _printable(str(before[key])), _printable(str(after[key])))
+             for what, key in (('the script', 'script_path'), ('the host', 'hostname'), ('the Python', 'python_version'),
+                               ('the status', 'status')) if before[key] != after[key]]
+    if before['script_args'] != after['script_args']:
+        notes.append('note: the arguments differ')
+    brief = [{name: run[name] for name in _COMPARED} for run in (before, after)]
+    return {'before': brief[0], 'after': brief[1], 'notes': notes,
+            'metrics': compare_metrics(before['metrics'], after['metrics'], usual)}
+
+
+def find_usual(manager, script, before_id):
     # type: (HistoryManager, str, int) -> Dict[str, Dict[str, Any]]
     """Return the baseline of each judged metric, learned from the good runs before a run."""
     calculator, usual = BaselineCalculator(min_runs=10), {}
@@ -16337,6 +16685,87 @@ def _completion_verb(arguments, options):
     return 0
 
 
+def _dashboard_folder():
+    # type: () -> str
+    """Return where the dashboard's files are: beside the installed module under a name of its own, else in the checkout."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    for name in ('script_runner_dashboard', 'dashboard'):
+        if os.path.isfile(os.path.join(here, name, 'frontend', 'index.html')):
+            return os.path.join(here, name)
+    raise RunnerError('dashboard: its files are missing beside %s; install python-script-runner anew' % __file__)
+
+
+def _report_verb(arguments, options):
+    # type: (Any, Dict[str, Any]) -> int
+    with _manager_for_reading(options) as manager:
+        run = _find_run(manager, arguments.run)
+        data = describe_run(manager, run)
+        good = manager.get_last_good(run['id'])
+        reference = manager.get_execution(good) if good is not None else None
+        if reference is not None:
+            data['comparison'] = compare_runs(manager, reference, run)
+    with open(os.path.join(_dashboard_folder(), 'frontend', 'index.html'), encoding='utf-8') as file:
+        page = file.read()
+    target = arguments.output or 'run-%d.html' % run['id']
+    try:
+        write_atomically(target, report_page(page, data).encode('utf-8'))
+    except OSError as error:
+        raise UsageError('%s: cannot be written: %s' % (target, error.strerror))
+    if not options.get('quiet'):
+        _print(target)
+    return 0
+
+
+_ATTEMPT_FIELDS = ('id', 'attempt_number', 'status', 'cause', 'execution_time_seconds')
+
+
+def describe_run(manager, run):
+    # type: (HistoryManager, Dict[str, Any]) -> Dict[str, Any]
+    """Return what the page of a run shows: run (with attempts, artefacts, alerts, error_advice, error_history), samples
+    (fields, rows), metrics (the registry), comparison (None: with what?), version, written."""
+    known, fingerprint = LogAnalyzer.KNOWN_PATTERNS.get(run['error_kind']), run['error_fingerprint']
+    run = dict(run, error_advice=known.advice if known else None,
+               error_history=manager.get_error_history(fingerprint, run['script_path']) if fingerprint else None)
+    run = dict(run, alerts=read_alerts(manager, run['id']), artefacts=manager.get_artefacts(run['id']),
+               last_good=manager.get_last_good(run['id']), attempts=[
+                   {name: attempt[name] for name in _ATTEMPT_FIELDS} for attempt in manager.get_attempts(run['correlation_id'])])
+    rows = [[row[name] for name in SAMPLE_FIELDS] for row in manager.get_samples(run['id'])]
+    return {'run': run, 'samples': {'fields': SAMPLE_FIELDS, 'rows': rows}, 'metrics': describe_metrics(), 'comparison': None,
+            'version': __version__, 'written': format_time(time.time())}
+
+
+def describe_metrics():
+    # type: () -> List[Dict[str, Any]]
+    """Return the registry of metrics as dicts of name, unit, better, source and meaning."""
+    return [{name: getattr(m, name) for name in ('name', 'unit', 'better', 'source', 'meaning')} for m in METRICS.values()]
+
+
+def _load_dashboard():
+    # type: () -> Any
+    """Import the dashboard's server from its file: a folder `dashboard` of the user's must not be taken for it."""
+    if sys.version_info < (3, 9):
+        raise UsageError('dashboard: this is Python %s; it needs 3.9 or newer (the history is the same for all)'
+                         % sys.version.split()[0])
+    for name in ('fastapi', 'uvicorn', 'websockets'):
+        try:
+            __import__(name)
+        except ImportError:
+            raise UsageError("dashboard: %s is not installed; pip install 'python-script-runner[dashboard]' "
+                             "(in a checkout: pip install '.[dashboard]')" % name)
+    import importlib.util
+    sys.modules.setdefault('runner', sys.modules[__name__])        # the one that runs, not a second copy
+    path = os.path.join(_dashboard_folder(), 'backend', 'app.py')
+    spec = importlib.util.spec_from_file_location('script_runner_dashboard_app', path)
+    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    spec.loader.exec_module(module)  # type: ignore[union-attr]
+    return module
+
+
+def _dashboard_verb(arguments, options):
+    # type: (Any, Dict[str, Any]) -> int
+    return _load_dashboard().serve(options.get('history_db'), arguments.host, arguments.port, arguments.allow_actions, _say)
+
+
 class _Verb(object):
     """One verb: what --help says of it, what carries it out, and its arguments as (names, keywords) of argparse's add_argument.
 
@@ -16424,6 +16853,14 @@ _VERBS = {
     'config': _Verb('check a settings file; or print its JSON schema, or an example with every key', _config_verb, (
         _argument('action', choices=('check', 'schema', 'example'), metavar='check|schema|example', help='what to do'),
         _argument('file', nargs='*', metavar='FILE', help='the settings files to check')), json=False),
+    'report': _Verb('write one run as an HTML file that needs nothing else, to attach to a ticket', _report_verb, (
+        _RUN_ARGUMENT, _argument('-o', '--output', metavar='FILE', help='default: run-N.html in this folder')), json=False),
+    'dashboard': _Verb('show every run in a browser, live', _dashboard_verb, (
+        _argument('--host', metavar='NAME', default='127.0.0.1',
+                  help='address to listen on (default 127.0.0.1); any that others can reach needs a token, which is printed'),
+        _argument('--port', metavar='N', type=_read_listening_port, default=8000, help='default 8000; 0: any that is free'),
+        _argument('--allow-actions', action='store_true', help='let the page stop runs and silence alerts, with a token')),
+        json=False),
     'doctor': _Verb('examine this machine and the history', _doctor_verb),
     'completion': _Verb('print the completion of verbs, options and files for a shell', _completion_verb, (
         _argument('shell', choices=tuple(_COMPLETIONS), metavar='|'.join(_COMPLETIONS), help='which shell'),), json=False),
