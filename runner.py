@@ -2178,6 +2178,13 @@ class ProcessMonitor(object):
         """Return (pid, start) of every process of the tree that is known."""
         return self._sampler.processes() if self._sampler and self._running else []
 
+    def look_at_peak(self):
+        # type: () -> None
+        """Read the high-water marks now; from any thread."""
+        if self._running:
+            peak = self._sampler.peak_mb()
+            self._peak = max(peak or 0.0, self._peak or 0.0) or None
+
     def freeze(self, frozen):
         # type: (bool) -> None
         """While frozen, no process is taken into the tree: a helper that we start is no part of it."""
@@ -2339,6 +2346,7 @@ _MARK = 'SCRIPT_RUNNER_CORRELATION_ID'
 _CHUNK = 262144                  # bytes per read; 1 MiB reads were slower (they leave the cache)
 _PIPE_BYTES = 1048576            # asked of the kernel for each pipe, so that a slow moment of ours does not stop the script
 _LONGEST_WAIT = 3600.0           # seconds of one wait: beyond some 290 years (on Windows 49 days) the calls overflow
+_PEEK_WITHIN, _PEEK_EVERY = 0.25, 0.001      # seconds after the start in which output makes us look at the peak, and how often
 _KILL_AGAIN = 0.05               # seconds between rounds of KILL while something is left
 _RESIGN_AFTER = 5.0              # seconds of KILL after which what cannot be killed (another user's, stuck in I/O) is left
 _SETTLE = 0.25                   # seconds that helpers of the script (a pipeline, a resource tracker) get to follow it
@@ -2520,9 +2528,9 @@ class _Stream(object):
     """One stream of the script: where it is read, where it goes, what is kept of it.
 
     `sink` is the descriptor to write to, or a function that takes bytes, or None. `split`, where given, turns what
-    was read into (what is kept, what is passed on).
+    was read into (what is kept, what is passed on). `on_data`, where given, is called before each part is passed on.
     """
-    __slots__ = ('name', 'source', 'sink', 'tail', 'split', 'loss', 'is_done')
+    __slots__ = ('name', 'source', 'sink', 'tail', 'split', 'on_data', 'loss', 'is_done')
 
     def __init__(self, name, source, sink, tail):
         # type: (str, int, Any, Tail) -> None
@@ -2531,6 +2539,7 @@ class _Stream(object):
         self.sink = sink
         self.tail = tail
         self.split = None  # type: Optional[Callable[[bytes], Tuple[bytes, bytes]]]
+        self.on_data = None  # type: Optional[Callable[[], None]]
         self.loss = None  # type: Optional[str]         # what went wrong with it, in words
         self.is_done = False
 
@@ -2547,6 +2556,8 @@ class _Stream(object):
         # type: (bytes) -> bool
         """Count and keep, then write; False when the reader is gone or cannot be written to."""
         shown = data
+        if self.on_data is not None:
+            self.on_data()
         if self.loss is None:
             try:
                 kept, shown = self.split(data) if self.split is not None else (data, data)
@@ -3138,6 +3149,7 @@ class Attempt(object):
         self._group_limit = ''
         self._oom_before = None  # type: Optional[Dict[str, int]]
         self._hang_folder = None  # type: Optional[str]
+        self.live = None  # type: Any              # what draws on the terminal beside the script: has pause() and resume()
         self._deadline = None  # type: Optional[float]     # when the time limit strikes
         self._kill_at = None  # type: Optional[float]
         self._first_kill = None  # type: Optional[float]
@@ -3160,6 +3172,12 @@ class Attempt(object):
         # type: () -> str
         """The status of the run, derived from cause and return code."""
         return status_of(self.cause, self.returncode)
+
+    @property
+    def keyboard(self):
+        # type: () -> int
+        """The descriptor of a terminal whose settings say how the script reads keys (form: it may have one of its own)."""
+        return 2
 
     def request_end(self, number=_SIGTERM, evidence='stop() was called'):
         # type: (int, str) -> None
@@ -3423,6 +3441,27 @@ class Attempt(object):
             self.monitor = None
             if not isinstance(error, ProcessLookupError):
                 self.warnings.append('not sampled: %s' % (error,))
+
+        if self.monitor is not None:
+            for stream in self._streams:
+                stream.on_data = self._peek
+
+    def _peek(self):
+        # type: () -> None
+        """Border: look at the peak of a short script when it writes, which most do just before they end: the samples may all
+        have come too early."""
+        now = time.monotonic()
+        if now - self.started > _PEEK_WITHIN:
+            for stream in self._streams:
+                stream.on_data = None
+        elif now >= self._peek_due and self.monitor is not None:
+            self._peek_due = now + _PEEK_EVERY
+            try:
+                self.monitor.look_at_peak()
+            except Exception:
+                pass
+
+    _peek_due = 0.0
 
     def _set_limits(self):
         # type: () -> None
@@ -3780,6 +3819,12 @@ class _OwnAttempt(Attempt):
         self._escalated = 0
         self._start = 0
 
+    @property
+    def keyboard(self):
+        # type: () -> int
+        """The script's terminal where it has one of its own, else ours."""
+        return self._terminal.keyboard if self._terminal is not None else 2
+
     def spawn(self):
         # type: () -> None
         """Fork and exec with nothing loaded that the script does not need; whether exec worked is asked later."""
@@ -3936,7 +3981,11 @@ class _OwnAttempt(Attempt):
         if news is None:
             return
         if news == 'stopped':
+            if self.live is not None:
+                self.live.pause()
             self._terminal.suspend(self.pid)  # type: ignore[union-attr]
+            if self.live is not None:
+                self.live.resume()
             return
         io = _read_io('/proc/%d/io' % self.pid)          # it is a zombie until we say so
         status, rusage = leader.collect()
@@ -4163,6 +4212,12 @@ class _Terminal(object):
         self._masters.append((os.dup(master), like))      # the pump closes its own when the stream ends
         self._copy_size(*self._masters[-1])
         return master, slave
+
+    @property
+    def keyboard(self):
+        # type: () -> int
+        """The descriptor whose settings the script makes: of its pseudo-terminal, or where its stdin is ours, of ours."""
+        return self._masters[0][0] if self.is_full else 2
 
     def begin(self, notify):
         # type: (Callable[[], None]) -> None
@@ -8450,6 +8505,25 @@ def recommend_limit(values, margin=0.5, min_runs=10):
     return result
 
 
+def estimate_remaining(elapsed, durations, min_runs=3):
+    # type: (float, Iterable[Any], int) -> Optional[Tuple[float, Optional[float]]]
+    """Return (the usual duration, seconds left) of a run that has taken `elapsed` seconds, from how long earlier ones took.
+
+    The usual duration is their median. What is left is the median over those that took longer than this one has so far, which
+    is the more honest the more they differ; None when none did. None altogether below `min_runs` durations.
+
+    >>> estimate_remaining(4.0, [10.0, 11.0, 12.0])
+    (11.0, 7.0)
+    >>> estimate_remaining(11.5, [10.0, 11.0, 12.0]), estimate_remaining(99.0, [10.0, 11.0, 12.0]), estimate_remaining(1.0, [2.0])
+    ((11.0, 0.5), (11.0, None), None)
+    """
+    known = sorted(_known(durations)[1])
+    if len(known) < min_runs:
+        return None
+    longer = [duration - elapsed for duration in known if duration > elapsed]
+    return _percentile(known, 50), _percentile(longer, 50) if longer else None
+
+
 # ======================================================================================================
 # 9. Logs
 # ======================================================================================================
@@ -10803,8 +10877,8 @@ class _Outcome(object):
         self.delay = delay
 
 
-def _deliver(channel, message, deadline, secrets=(), tries=_TRIES):
-    # type: (Any, Dict[str, Any], float, Sequence[str], int) -> _Outcome
+def _deliver(channel, message, deadline, secrets=(), tries=None):
+    # type: (Any, Dict[str, Any], float, Sequence[str], Optional[int]) -> _Outcome
     """Send a message, trying again until it is taken, refused for good, or `deadline` (monotonic) comes. Border: a channel.
 
     The delays grow from a quarter of a second, each spread by chance over its upper half, so that those who failed together do
@@ -10826,7 +10900,7 @@ def _deliver(channel, message, deadline, secrets=(), tries=_TRIES):
         delay = failure.retry_after
         if delay is None:
             delay = 0.25 * 2 ** (number - 1) * (0.5 + 0.5 * ord(os.urandom(1)) / 255.0)
-        if number >= tries or time.monotonic() + delay >= deadline:
+        if number >= (tries or _TRIES) or time.monotonic() + delay >= deadline:
             return _Outcome('waiting', text, failure.retry_after or 30.0)
         time.sleep(delay)
 
@@ -12041,8 +12115,8 @@ class AlertManager(object):
                                                       new_correlation_id(), 'digest')))
         return found
 
-    def _send(self, store, sending, deadline, decided, warnings, tries=_TRIES):
-        # type: (_AlertStore, Sequence[Tuple[str, Dict[str, Any]]], float, Sequence[Alert], List[str], int) -> None
+    def _send(self, store, sending, deadline, decided, warnings, tries=None):
+        # type: (_AlertStore, Sequence[Tuple[str, Dict[str, Any]]], float, Sequence[Alert], List[str], Optional[int]) -> None
         """Send messages that we hold the lease of, each channel in a thread of its own, and write down what became of them."""
         secrets = self.secrets()
 
@@ -12059,7 +12133,7 @@ class AlertManager(object):
                 warnings.append('alerts: %s: no answer in time; the next run sends it' % name)
 
     def _send_by(self, name, messages, store, deadline, secrets, decided, warnings, tries):
-        # type: (str, Sequence[Dict[str, Any]], _AlertStore, float, Sequence[str], Sequence[Alert], List[str], int) -> None
+        # type: (str, Sequence[Dict[str, Any]], _AlertStore, float, Sequence[str], Sequence[Alert], List[str], Optional[int]) -> None
         """Send messages by one channel; after one that is not taken the others wait."""
         stuck = None  # type: Optional[_Outcome]
         for message in messages:
@@ -12097,7 +12171,7 @@ class AlertManager(object):
         names = [name for name in self.channels if (only is None or name in only) and not (alongside and name == 'command')]
         claimed = store.claim(names, self.clock(), self._holder, self._lease(), failed) if names else []
         warnings = []  # type: List[str]
-        self._send(store, claimed, deadline, alerts, warnings, 1 if alongside else _TRIES)
+        self._send(store, claimed, deadline, alerts, warnings, 1 if alongside else None)
         return {'sent': len(claimed) - len(warnings), 'waiting': len(warnings)}
 
     def _base_message(self, judgements, context, known):
@@ -13517,6 +13591,7 @@ class ScriptRunner(object):
         self._on_repeat = None  # type: Optional[Callable[[str], None]]
         self._plan = None  # type: Optional[LaunchPlan]
         self._live = None  # type: Optional[_LiveAlerts]
+        self._live_line = None  # type: Any            # what draws on the terminal while an attempt runs: begin(attempt), end()
         self._is_stopped = False
         self._pause = allocate_lock()
         self._warnings = []  # type: List[str]
@@ -13618,7 +13693,11 @@ class ScriptRunner(object):
         # type: (Sequence[Dict[str, Any]]) -> None
         """Keep the verdict with the runs: those that failed are not compared with later."""
         manager, ids = self._history(), [r['execution_id'] for r in results if r['execution_id'] is not None]
-        if manager is None or not ids:
+        if manager is None:
+            return
+        if len(ids) < len(results) and not results[-1]['gates_passed']:
+            results[-1]['warnings'].append('the verdict of the gates is not recorded: the run is not yet in the history')
+        if not ids:
             return
         gates = [dict(gate, **{name: redact(gate[name], self.redact_patterns) for name in ('name', 'condition', 'reason')})
                  for gate in results[-1]['gate_results']]
@@ -13672,6 +13751,8 @@ class ScriptRunner(object):
             self._live.begin(lambda: _first_record(plan, self.labels, attempt.pid, attempt.started_wall),
                              (lambda: recorder.run_id) if recorder is not None else None)
         try:
+            if self._live_line is not None:
+                self._live_line.begin(attempt)
             self._tell('info', 'started', script=plan.script_path, pid=attempt.pid, correlation_id=correlation_id,
                        attempt_number=number)
             attempt.supervise()
@@ -13684,6 +13765,8 @@ class ScriptRunner(object):
             raise
         finally:
             self._attempt = None
+            if self._live_line is not None:
+                self._live_line.end()
         return self._conclude(attempt, recorder)
 
     def _is_told_to_stop_within(self, delay):
@@ -14458,6 +14541,35 @@ def format_ab(comparison):
     return format_table(rows, right=(1, 2, 3, 4))
 
 
+def format_live(elapsed, samples, estimate, columns):
+    # type: (float, Sequence[Sequence[Any]], Optional[Tuple[float, Optional[float]]], int) -> str
+    """Return the line that is shown while a run goes on: as many of its parts, the most important first, as `columns` hold.
+
+    `samples` are the newest rows of SAMPLE_FIELDS, `estimate` is what `estimate_remaining` returned.
+
+    >>> format_live(12.0, [(0.1, 97.0, 213.6)], (33.0, 21.0), 100)
+    'runner: 12.0 s · 36 % of the usual 33.0 s, about 21.0 s left · cpu 97 % ▁ · 214 MiB'
+    >>> format_live(12.0, [(0.1, 97.0, 213.6)], (33.0, 21.0), 30), format_live(1.0, [], None, 9)
+    ('runner: 12.0 s · cpu 97 % ▁', '1.0 s')
+    >>> format_live(12.0, [], (10.0, None), 80)
+    'runner: 12.0 s · longer than ever (usually 10.0 s)'
+    """
+    told = '' if estimate is None else (
+        ' · longer than ever (usually %s)' % format_duration(estimate[0]) if estimate[1] is None else
+        ' · %.0f %% of the usual %s, about %s left' % (100.0 * elapsed / max(estimate[0], elapsed, 1e-9),
+                                                      format_duration(estimate[0]), format_duration(estimate[1])))
+    cpu = [row[1] for row in samples if row[1] is not None]
+    memory = [row[2] for row in samples if row[2] is not None]
+    parts = [told, ' · cpu %.0f %%' % cpu[-1] if cpu else '', ' ' + sparkline(cpu, 12) if cpu else '',
+             ' · ' + format_mib(memory[-1]) if memory else '']
+    line, space = 'runner: ' + format_duration(elapsed), columns
+    if len(line) > space:
+        return line[len('runner: '):][:max(0, space)]
+    for part in parts:
+        line += part if len(line) + len(part) <= space else ''
+    return line
+
+
 def _verdict(run):
     # type: (Dict[str, Any]) -> str
     """Say in a few words how a result or a recorded run ended."""
@@ -15045,6 +15157,7 @@ _OPTIONS = (
     _Option('--python', 'EXE', str, 'interpreter for .py scripts and -m (default: the one that runs this)'),
     _Option('--dry-run', None, None, 'show what would be run, and run nothing', env=False),
     _Option('--quiet', None, None, 'no summary line; losses are still told', everywhere=True),
+    _Option('--live', None, None, 'on a terminal, show a line while the script runs: time, CPU, memory, how much is left'),
     _Option('--verbose', None, None, 'show every metric at the end', everywhere=True),
 )
 _BY_FLAG = {option.flag: option for option in _OPTIONS}
@@ -15222,6 +15335,9 @@ def _run_command(words, program):
         _print(to_json(runner.get_execution_plan()))
         return 0
     runner._sinks = (1, 2)
+    if options.get('live') and _LiveLine.is_possible():
+        runner._live_line = _LiveLine(runner)
+        runner._sinks = runner._live_line.sinks()
     if program and _can_own_process():
         sys.setswitchinterval(0.0005)              # the end of the script must not wait 5 ms for another thread of ours
         runner._attempt_form = _OwnAttempt
@@ -15253,6 +15369,286 @@ def _check_outputs(options):
                                               'is a folder'))
     if options.get('save_baseline') is not None and os.path.exists(options['save_baseline']):
         read_baseline(options['save_baseline'])
+
+
+class _ScreenState(object):
+    """What a script has done to the terminal, read from its bytes: may a line of ours be drawn where the cursor is now?
+
+    Only at the start of a line, in plain colours, with nothing below: not while a full-screen program has the alternate screen,
+    and after the cursor was moved about only when as many lines as the window has came since, which brings it to the bottom.
+    Control sequences: ECMA-48, and xterm's ctlseqs.
+    """
+    _LONGEST = 4096                     # bytes of an unfinished sequence that are waited for
+
+    def __init__(self):
+        # type: () -> None
+        import re
+        self._sequence = re.compile(rb'\x1b(?:\[([0-?]*)[ -/]*([@-~])|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_][^\x1b]*\x1b\\|'
+                                    rb'[ -/]+[0-~]|([0-OQ-WYZ\\`-~]))')
+        self._begun = re.compile(rb'\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?|[PX^_][^\x1b]*\x1b?|[ -/]*)\Z')
+        self._unfinished = b''
+        self._at_start = self._is_plain = True
+        self._is_alternate = self._has_region = False
+        self._lines_due = 0
+
+    @property
+    def is_free(self):
+        # type: () -> bool
+        """Tell whether a line may be drawn."""
+        return (self._at_start and self._is_plain and not self._lines_due and not self._unfinished
+                and not self._is_alternate and not self._has_region)
+
+    def begin_line(self):
+        # type: () -> None
+        """Note that somebody else has brought the cursor to the start of a line."""
+        self._at_start = True
+
+    def feed(self, data, rows, newline=b'\n'):
+        # type: (bytes, int, bytes) -> None
+        """Take the next bytes that went to a window of `rows`; a line ends with `newline` there."""
+        if not self._unfinished and b'\x1b' not in data:
+            self._feed_text(data, newline)
+            return
+        data, at = self._unfinished + data, 0
+        for found in self._sequence.finditer(data):
+            self._feed_text(data[at:found.start()], newline)
+            at = found.end()
+            if found.group(2):
+                self._feed_control(found.group(1), found.group(2), rows)
+            elif found.group(3) in (b'8', b'D', b'E', b'M', b'c') and not self._is_alternate:      # restored, moved, reset
+                self._lines_due = rows
+        begun = self._begun.search(data, max(at, len(data) - self._LONGEST))
+        self._unfinished = begun.group() if begun else b''
+        self._feed_text(data[at:len(data) - len(self._unfinished)], newline)
+
+    def _feed_text(self, text, newline):
+        # type: (bytes, bytes) -> None
+        if text and not self._is_alternate:
+            self._at_start = text.endswith(newline)
+            if self._lines_due:
+                self._lines_due = max(0, self._lines_due - text.count(b'\n'))
+
+    def _feed_control(self, values, final, rows):
+        # type: (bytes, bytes, int) -> None
+        if final in b'hl' and values.startswith(b'?') and {b'1049', b'1047', b'47'}.intersection(values[1:].split(b';')):
+            self._is_alternate = final == b'h'
+        elif final == b'm':
+            words = values.split(b';')
+            self._is_plain = words[-1] in (b'', b'0', b'22', b'27', b'39', b'49') and b'38' not in words and b'48' not in words
+        elif final == b'r':
+            self._has_region = bool(values)
+            self._lines_due = rows
+        elif final not in b'hlmJKnctq' and not self._is_alternate:
+            self._lines_due = rows
+
+
+class _LiveLine(object):
+    """One line on the terminal while the script runs, never among its own.
+
+    The script's bytes go to the terminal through `sinks`, which take the line away before them and put it back in the same
+    moment, unless more follow so quickly that it would only flicker; then it comes back with its next turn. Its words change at
+    most four times a second. The cursor rests at its first column, so that clearing from there takes it away whole, also when a
+    narrower window has broken it in two.
+    """
+    AFTER, EVERY, CALM = 0.5, 0.25, 0.05          # seconds until it first appears, between its turns, of silence to put it back
+    PATIENCE = 2.0                                # seconds to wait for a terminal that takes no bytes
+    CLEAR = b'\r\x1b[J'
+    SAMPLES = 120                                 # in the curve
+
+    @staticmethod
+    def is_possible():
+        # type: () -> bool
+        """Tell whether stderr is a terminal on which a line can be taken away again."""
+        return not _WINDOWS and os.isatty(2) and os.environ.get('TERM', 'dumb') != 'dumb'
+
+    def __init__(self, runner):
+        # type: (ScriptRunner) -> None
+        self._runner = runner
+        self._attempt = None  # type: Optional[Attempt]
+        self._durations = None  # type: Optional[List[float]]
+        self._screen = _ScreenState()
+        self._lock = allocate_lock()              # of the terminal, and of what follows
+        self._line = b''
+        self._is_shown = self._is_paused = False
+        self._written = 0.0                       # when the script last wrote
+        self._wake, self._done = allocate_lock(), allocate_lock()
+        locale = os.environ.get('LC_ALL') or os.environ.get('LC_CTYPE') or os.environ.get('LANG') or ''
+        # Terminals of these languages draw our signs two columns wide: they get ASCII.
+        self._encoding = 'ascii' if locale[:2] in ('zh', 'ja', 'ko') else getattr(sys.stderr, 'encoding', None) or 'ascii'
+
+    def sinks(self):
+        # type: () -> Tuple[Any, Any]
+        """Return where stdout and stderr of the script go: through us where that is a terminal."""
+        return self._sink_of(1), self._sink_of(2)
+
+    def _sink_of(self, descriptor):
+        # type: (int) -> Any
+        return (lambda data: self._write(descriptor, data)) if os.isatty(descriptor) else descriptor
+
+    def _write(self, descriptor, data):
+        # type: (int, bytes) -> None
+        """Write bytes of the script, the line being away; called by the threads that carry them."""
+        with self._lock:
+            was_shown, now = self._is_shown, time.monotonic()
+            self._clear()
+            _write_all(descriptor, data)
+            is_calm, self._written = now - self._written >= self.CALM, now
+            try:
+                self._screen.feed(data, self._size()[1], self._newline())
+            except Exception:                     # border: what is not understood costs the line, not the script's bytes
+                self._line = b''
+            if was_shown and is_calm:
+                self._draw()
+
+    def _newline(self):
+        # type: () -> bytes
+        """Return what ends a line: after a bare LF on a raw terminal the cursor is not at the left."""
+        attempt = self._attempt
+        return b'\r\n' if attempt is not None and attempt.keyboard != 2 else b'\n'
+
+    def begin(self, attempt):
+        # type: (Attempt) -> None
+        """Show it from now on, but not for a run that is over in a moment."""
+        self._attempt = attempt
+        attempt.live = self
+        self._is_paused = False
+        self._wake.acquire(False)
+        self._done.acquire(False)
+        try:
+            start_new_thread(self._run, ())
+        except RuntimeError:                      # no thread is to be had: no line
+            self._done.release()
+
+    def end(self):
+        # type: () -> None
+        """Take it away for good."""
+        if self._attempt is None:
+            return
+        self._wake.release()
+        self._done.acquire(True, self.PATIENCE)
+        self.pause()
+        self._attempt = None
+
+    def pause(self):
+        # type: () -> None
+        """Take it away until `resume`; a terminal that takes no bytes is not waited for."""
+        self._is_paused = True
+        if self._lock.acquire(True, self.PATIENCE):
+            self._clear()
+            self._lock.release()
+
+    def resume(self):
+        # type: () -> None
+        """Let it come back after a stop: a shell had the terminal meanwhile, and has begun a line."""
+        self._screen.begin_line()
+        self._is_paused = False
+
+    def _run(self):
+        # type: () -> None
+        """Border of the thread: a line that cannot be drawn is left out."""
+        try:
+            pause = self.AFTER
+            while not self._wake.acquire(True, pause):
+                self._take_turn()
+                pause = self.EVERY
+        except Exception as error:
+            if self._attempt is not None:
+                self._attempt.warnings.append('no live line any more: %r' % error)
+        finally:
+            self._done.release()
+
+    def _take_turn(self):
+        # type: () -> None
+        attempt = self._attempt
+        if attempt is None:
+            return
+        if self._durations is None:
+            self._durations = self._usual_durations(attempt)
+        line = self._compose(attempt)
+        with self._lock:
+            self._line = line
+            if self._is_ours(attempt.keyboard):
+                self._draw()
+            else:
+                self._clear()
+                self._line = b''                  # nor put back
+
+    def _usual_durations(self, attempt):
+        # type: (Attempt) -> List[float]
+        """Border: without the history there is no estimate."""
+        try:
+            manager = self._runner.history_manager
+            return _good_values(manager.get_metric_series(
+                attempt.plan.script_path, 'execution_time_seconds', limit=_USUAL_RUNS, good_only=True)) if manager else []
+        except Exception:
+            return []
+
+    def _compose(self, attempt):
+        # type: (Attempt) -> bytes
+        samples = attempt.monitor.samples.rows[-self.SAMPLES:] if attempt.monitor is not None else []
+        estimate = estimate_remaining(attempt.duration, self._durations or ())
+        text = format_live(attempt.duration, samples, estimate, self._size()[0] - 1)
+        return _drawn_plainly(text, self._encoding).encode(self._encoding, 'replace')
+
+    @staticmethod
+    def _size():
+        # type: () -> Tuple[int, int]
+        """Return (columns, rows) of the window; a terminal that does not know says 0."""
+        try:
+            columns, rows = os.get_terminal_size(2)
+        except (OSError, ValueError):
+            columns, rows = 0, 0
+        return columns or 80, rows or 24
+
+    @staticmethod
+    def _is_ours(keyboard):
+        # type: (int) -> bool
+        """Tell whether the terminal shows lines: we are in the foreground, and no program reads keys or a password."""
+        try:
+            if os.tcgetpgrp(2) != os.getpgrp():
+                return False
+        except OSError:                           # it controls another session, or none: nobody else's foreground
+            pass
+        try:
+            import termios
+        except ImportError:
+            return True
+        wanted = termios.ICANON | termios.ECHO
+        settings = termios.tcgetattr(keyboard)[3]
+        return settings & wanted == wanted
+
+    def _draw(self):
+        # type: () -> None
+        """Draw it anew, if it may be seen; the lock is held. What the terminal says to that is no trouble of the script's."""
+        if self._line and not self._is_paused and self._screen.is_free:
+            try:
+                _write_all(2, self.CLEAR + self._line + b'\r')
+                self._is_shown = True
+            except OSError:
+                pass
+
+    def _clear(self):
+        # type: () -> None
+        """Take it away; the lock is held."""
+        if self._is_shown:
+            self._is_shown = False
+            try:
+                _write_all(2, self.CLEAR)
+            except OSError:
+                pass
+
+
+def _retry_config(options):
+    # type: (Dict[str, Any]) -> Optional[RetryConfig]
+    """Return what the --retry options ask for; None where nothing is retried."""
+    given = [name for name in ('retry_strategy', 'retry_delay', 'retry_max_delay', 'retry_on', 'skip_on') if name in options]
+    if 'retry' not in options:
+        if given:
+            raise UsageError('--%s: says how to retry, but not that; add --retry N' % given[0].replace('_', '-'))
+        return None
+    return RetryConfig(options.get('retry_strategy', RetryStrategy.EXPONENTIAL), max_attempts=options['retry'] + 1,
+                       base_delay=options.get('retry_delay', 1.0), max_delay=options.get('retry_max_delay', 60.0),
+                       retry_on=options.get('retry_on', ()), skip_on=options.get('skip_on', ()))
 
 
 def _result_of_no_run(runner, error):
@@ -15666,13 +16062,14 @@ def _config_verb(arguments, options):
     if arguments.action != 'check':
         _print(to_json(settings_schema()) if arguments.action == 'schema' else settings_example().rstrip('\n'))
         return 0
-    file = arguments.file or options.get('config')
-    if file is None:
+    files = arguments.file or [options[name] for name in ('config',) if name in options]
+    if not files:
         raise UsageError('config check: no file; write python -m runner config check FILE')
-    settings = Settings.load(file)
-    alerts_of({}, settings, anyway=True)
-    if not options.get('quiet'):
-        _print('%s: valid; it sets %s' % (file, ', '.join(settings.values)))
+    for file in files:
+        settings = Settings.load(file)
+        alerts_of({}, settings, anyway=True)
+        if not options.get('quiet'):
+            _print('%s: valid; it sets %s' % (file, ', '.join(settings.values)))
     return 0
 
 
@@ -16017,6 +16414,277 @@ def _round_up(limit, value):
     return '%dMiB' % rounded if limit == '--max-memory' else '%ds' % rounded
 
 
+#: What completes a value, by the option or by how the value is called in the help: a kind of path, or words.
+_COMPLETED = {'FILE': 'files', 'SCRIPT': 'files', 'DIR': 'folders', 'EXE': 'programs', 'RUN': ('last',), 'METRIC': tuple(METRICS),
+              '--retry-strategy': RetryStrategy.ALL, '--on-inconclusive': _INCONCLUSIVE}  # type: Dict[str, Any]
+
+
+def _completed_options(verb):
+    # type: (str) -> List[Tuple[str, str, Any]]
+    """Return (flag, help, what completes its value) of every option of a run (verb '') or a verb; None: it takes no value."""
+    found = []
+    for names, keywords in _VERBS[verb].arguments if verb else ():
+        if names[0].startswith('-'):
+            is_switch = keywords.get('action') == 'store_true'
+            found.append((names[0], keywords['help'], None if is_switch else _completed_value(keywords)))
+    if verb and _VERBS[verb].json:
+        found.append(('--json', 'print JSON', None))
+    for option in _OPTIONS:
+        if option.everywhere or not verb:
+            words = _COMPLETED.get(option.flag, _COMPLETED.get(option.metavar or '', ''))
+            found.append((option.flag, option.help, None if option.read is None else words))
+    if not verb:
+        found.append(('--version', 'print the version', None))
+    return found + [('--help', 'print help', None)]
+
+
+def _completed_value(keywords):
+    # type: (Dict[str, Any]) -> Any
+    """Return what completes an argument of a verb: words, a kind of path, or '' where nothing is known."""
+    return keywords.get('choices') or _COMPLETED.get(keywords.get('metavar') or '', '')
+
+
+def _completed_words(verb):
+    # type: (str) -> Tuple[Tuple[str, ...], bool]
+    """Return (words that may stand in a verb's arguments, whether files may)."""
+    values = []  # type: List[Any]
+    for names, keywords in _VERBS[verb].arguments:
+        if not names[0].startswith('-'):
+            forms = (keywords.get('metavar') or '').split('|')            # RUN|SCRIPT: either
+            values += [_completed_value(keywords)] if 'choices' in keywords else [_COMPLETED.get(form, '') for form in forms]
+    return tuple(word for value in values if isinstance(value, tuple) for word in value), 'files' in values
+
+
+def _value_takers(verb):
+    # type: (str) -> Dict[Any, List[str]]
+    """Return the flags that take a value, by what completes it."""
+    takers = {}  # type: Dict[Any, List[str]]
+    for flag, _, value in _completed_options(verb):
+        if value is not None:
+            takers.setdefault(value, []).append(flag)
+    return takers
+
+
+def _bash_completion():
+    # type: () -> str
+    """Return the completion for bash; also for 3.2, which has no compopt."""
+    cases, words = [], []
+    for verb in [''] + [name for name in _VERBS if name != 'run']:
+        for value, flags in _value_takers(verb).items():
+            kind = ' '.join(value) if isinstance(value, tuple) else {'files': '@files', 'folders': '@folders',
+                                                                    'programs': '@programs', '': '@nothing'}[value]
+            cases.append('        %s) kind=%s ;;' % ('|'.join("'%s %s'" % (verb, flag) for flag in flags), "'%s'" % kind))
+        offered, files = _completed_words(verb) if verb else (tuple(_VERBS), True)
+        words.append("        '%s') options='%s' words='%s' files=%s ;;" % (
+            verb, ' '.join(flag for flag, _, _ in _completed_options(verb)) + ('' if verb else ' -m'), ' '.join(offered),
+            'yes' if files else ''))
+    return _BASH % {'cases': '\n'.join(cases), 'words': '\n'.join(words), 'verbs': '|'.join(v for v in _VERBS if v != 'run')}
+
+
+_BASH = r"""# bash completion of python-script-runner; made by: python -m runner completion bash
+_python_script_runner_kind() {          # $1: verb and option; sets kind, empty for one without a value
+    kind=
+    case $1 in
+%(cases)s
+    esac
+}
+
+_python_script_runner_offer() {         # $1: words, or @files, @folders, @programs, @nothing
+    local reply
+    case $1 in
+        @files) return ;;                # readline's own, which also quotes them
+        @folders) compopt -o dirnames 2>/dev/null; return ;;
+        @programs) reply=$(compgen -c -- "$cur") ;;
+        @nothing) reply= ;;
+        *) reply=$(compgen -W "$1" -- "$cur") ;;
+    esac
+    compopt +o default +o bashdefault 2>/dev/null
+    local IFS=$'\n'
+    # shellcheck disable=SC2206 # one word a line; no mapfile in bash 3.2
+    COMPREPLY=($reply)
+}
+
+_python_script_runner() {
+    local cur=${COMP_WORDS[COMP_CWORD]} verb='' run='' word kind options words files i=1
+    COMPREPLY=()
+    while ((i < COMP_CWORD)); do
+        word=${COMP_WORDS[i]}
+        ((++i))
+        case $word in
+            --|-m) return ;;
+            -*)
+                _python_script_runner_kind "$verb $word"
+                if [ -z "$kind" ]; then continue; fi
+                if [ "${COMP_WORDS[i]-}" = = ]; then      # bash cuts --option=value in three
+                    if ((i == COMP_CWORD)); then cur=''; fi
+                    ((++i))
+                fi
+                if ((i >= COMP_CWORD)); then _python_script_runner_offer "$kind"; return; fi
+                ((++i)) ;;
+            run) if [ -z "$verb$run" ]; then run=yes; elif [ -z "$verb" ]; then return; fi ;;
+            %(verbs)s)
+                if [ -n "$run" ]; then return; fi          # a script of that name
+                verb=${verb:-$word} ;;
+            *) if [ -z "$verb" ]; then return; fi ;;       # the script: what follows is its own
+        esac
+    done
+    case $verb in
+%(words)s
+    esac
+    case $cur in
+        -*) _python_script_runner_offer "$options" ;;
+        *)
+            if [ -n "$run" ]; then words=''; fi
+            if [ -n "$files" ]; then
+                local reply IFS=$'\n'
+                reply=$(IFS=' '; compgen -W "$words" -- "$cur"; compgen -f -- "$cur")
+                # shellcheck disable=SC2206
+                COMPREPLY=($reply)
+                compopt -o filenames 2>/dev/null
+            else
+                _python_script_runner_offer "$words"
+            fi ;;
+    esac
+    return 0
+}
+
+complete -o bashdefault -o default -F _python_script_runner python-script-runner
+"""
+
+
+def _zsh_quoted(text):
+    # type: (str) -> str
+    """Write a text inside a specification of _arguments, within single quotes."""
+    for sign in '\\[]:':
+        text = text.replace(sign, '\\' + sign)
+    return text.replace("'", "'\\''")
+
+
+def _zsh_options(verb):
+    # type: (str) -> str
+    """Return the options as specifications of _arguments, one a line."""
+    repeatable = set(option.flag for option in _OPTIONS if option.many)
+    kinds = {'files': '_files', 'folders': '_files -/', 'programs': '_command_names -e', '': ' '}
+    specs = []
+    for flag, text, value in _completed_options(verb):
+        action = '' if value is None else ':value:' + ('(%s)' % ' '.join(value) if isinstance(value, tuple) else kinds[value])
+        specs.append("'%s%s%s[%s]%s'" % ('*' if flag in repeatable else '', flag, '' if value is None else '=', _zsh_quoted(text),
+                                         action))
+    return ' \\\n            '.join(specs)
+
+
+def _zsh_completion():
+    # type: () -> str
+    """Return the completion for zsh: for a file in $fpath, or to be sourced."""
+    cases = []
+    for verb in _VERBS:
+        if verb == 'run':
+            continue
+        words, files = _completed_words(verb)
+        offered = ['(%s)' % ' '.join(words)] if words else []
+        action = '_files' if files and not words else offered[0] if words else ' '
+        if files and words:
+            action = '_alternative "words:word:%s" "files:file:_files"' % offered[0]
+        cases.append("        %s) _arguments -S \\\n            %s \\\n            '*:argument:%s' ;;" % (
+            verb, _zsh_options(verb), action))
+    verbs = '\n'.join("        '%s:%s'" % (name, _zsh_quoted(verb.help)) for name, verb in _VERBS.items())
+    return _ZSH % {'options': _zsh_options(''), 'verbs': verbs, 'cases': '\n'.join(cases)}
+
+
+_ZSH = r"""#compdef python-script-runner
+# zsh completion of python-script-runner; made by: python -m runner completion zsh
+_python_script_runner() {
+    local curcontext=$curcontext state line
+    typeset -A opt_args
+    local -a verbs
+    verbs=(
+%(verbs)s
+    )
+    _arguments -C -S -A '-*' \
+            %(options)s \
+            '-m[run a module]:module: ' \
+            '1: :->first' \
+            '*:: :->rest'
+    case $state in
+        first) _describe -t verbs verb verbs; _files; return ;;
+        rest) ;;
+        *) return ;;
+    esac
+    case $words[1] in
+%(cases)s
+        *) _files ;;
+    esac
+}
+
+if [ "$funcstack[1]" = _python_script_runner ]; then
+    _python_script_runner "$@"
+else
+    compdef _python_script_runner python-script-runner
+fi
+"""
+
+
+def _fish_completion():
+    # type: () -> str
+    """Return the completion for fish."""
+    def quoted(text):
+        # type: (str) -> str
+        return "'%s'" % text.replace('\\', '\\\\').replace("'", "\\'")
+
+    lines = []
+    for verb in [''] + [name for name in _VERBS if name != 'run']:
+        head = "complete -c python-script-runner -n 'test (__python_script_runner_at) = %s'" % (verb or 'start')
+        words, files = _completed_words(verb) if verb else ((), True)
+        if not files:
+            lines.append(head + ' -f')
+        lines += ['%s -a %s' % (head, quoted(word)) for word in words]
+        if not verb:
+            lines += ['%s -a %s -d %s' % (head, name, quoted(_VERBS[name].help)) for name in _VERBS]
+        for flag, text, value in _completed_options(verb):
+            kinds = {'files': ' -r -F', 'folders': " -x -a '(__fish_complete_directories)'",
+                     'programs': " -x -a '(__fish_complete_command)'", '': ' -x'}
+            more = '' if value is None else " -x -a '%s'" % ' '.join(value) if isinstance(value, tuple) else kinds[value]
+            lines.append('%s -l %s%s -d %s' % (head, flag[2:], more, quoted(text)))
+    takers = sorted(set(flag for verb in [''] + list(_VERBS) for flags in _value_takers(verb).values() for flag in flags))
+    return _FISH % {'takers': ' '.join(takers), 'verbs': ' '.join(v for v in _VERBS if v != 'run'), 'lines': '\n'.join(lines)}
+
+
+_FISH = r"""# fish completion of python-script-runner; made by: python -m runner completion fish
+function __python_script_runner_at   # the verb, 'script' behind a script, else 'start'
+    set -l words (commandline -opc)
+    set -e words[1]
+    while set -q words[1]
+        set -l word $words[1]
+        set -e words[1]
+        switch $word
+            case %(takers)s
+                set -e words[1]
+            case -- -m
+                echo script
+                return
+            case '-*' run
+            case %(verbs)s
+                echo $word
+                return
+            case '*'
+                echo script
+                return
+        end
+    end
+    echo start
+end
+
+%(lines)s
+"""
+_COMPLETIONS = {'bash': _bash_completion, 'zsh': _zsh_completion, 'fish': _fish_completion}
+
+
+def _completion_verb(arguments, options):
+    # type: (Any, Dict[str, Any]) -> int
+    _print(_COMPLETIONS[arguments.shell]().rstrip('\n'))
+    return 0
+
+
 def _dashboard_folder():
     # type: () -> str
     """Return where the dashboard's files are: beside the installed module under a name of its own, else in the checkout."""
@@ -16184,7 +16852,7 @@ _VERBS = {
         _argument('--record', action='store_true', help='keep the runs in the history'))),
     'config': _Verb('check a settings file; or print its JSON schema, or an example with every key', _config_verb, (
         _argument('action', choices=('check', 'schema', 'example'), metavar='check|schema|example', help='what to do'),
-        _argument('file', nargs='?', metavar='FILE', help='the settings file to check')), json=False),
+        _argument('file', nargs='*', metavar='FILE', help='the settings files to check')), json=False),
     'report': _Verb('write one run as an HTML file that needs nothing else, to attach to a ticket', _report_verb, (
         _RUN_ARGUMENT, _argument('-o', '--output', metavar='FILE', help='default: run-N.html in this folder')), json=False),
     'dashboard': _Verb('show every run in a browser, live', _dashboard_verb, (
@@ -16194,6 +16862,8 @@ _VERBS = {
         _argument('--allow-actions', action='store_true', help='let the page stop runs and silence alerts, with a token')),
         json=False),
     'doctor': _Verb('examine this machine and the history', _doctor_verb),
+    'completion': _Verb('print the completion of verbs, options and files for a shell', _completion_verb, (
+        _argument('shell', choices=tuple(_COMPLETIONS), metavar='|'.join(_COMPLETIONS), help='which shell'),), json=False),
 }  # type: Dict[str, _Verb]
 
 

@@ -10,7 +10,7 @@ import xml.etree.ElementTree
 
 import noise
 import pytest
-from conftest import THOROUGH, own_process_only, script
+from conftest import THOROUGH, Finished, own_process_only, script
 
 import runner
 
@@ -241,7 +241,21 @@ def test_repeats_are_judged_together():
 
 # -- on the command line --------------------------------------------------------------------------------
 
-@own_process_only
+@pytest.fixture
+def quick(place, monkeypatch, capfd):
+    """A workplace whose runners are called, not started: a process less for each."""
+    monkeypatch.chdir(place.folder)
+    for name in ('HOME', 'XDG_STATE_HOME', 'TMPDIR', 'SCRIPT_RUNNER_HISTORY_DB'):
+        monkeypatch.setenv(name, place.env[name])
+
+    def run(*words):
+        capfd.readouterr()
+        status = runner.main([str(word) for word in words])
+        return Finished(status, *[text.encode('utf-8') for text in capfd.readouterr()])
+    place.run = run
+    return place
+
+
 @pytest.mark.parametrize('options, status', [
     (['--gate', 'stdout_lines = 0'], 0), (['--gate', 'stdout_lines > 0'], 123), (['--gate', 'stderr_bytes < 5', '--gate', 'exit_code > 0'], 123),
     (['--gate', 'label.team = "data"', '--label', 'team=data'], 0), (['--gate', 'label.team = "data"'], 123),
@@ -249,9 +263,9 @@ def test_repeats_are_judged_together():
     (['--gate', 'user_time < 2 * previous.user_time'], 0), (['--gate', 'user_time < 2 * previous.user_time', '--on-inconclusive', 'fail'], 123),
     (['--regression', 'user_time'], 0), (['--regression', 'user_time', '--on-inconclusive', 'fail'], 123),
 ])
-def test_gates_decide_the_exit_status(place, options, status):
+def test_gates_decide_the_exit_status(quick, options, status):
     """123 when one does not pass; every verdict that is not pass is told."""
-    finished = place.run(*options + [script('exit_with.py'), 0])
+    finished = quick.run(*options + [script('exit_with.py'), 0])
     assert finished.status == status, finished
     assert (b'runner: gate ' in finished.err) == (status == 123 or b'inconclusive' in finished.err)
 
@@ -264,134 +278,134 @@ def test_gates_decide_the_exit_status(place, options, status):
     ['--junit-output', 'no/such/folder.xml'], ['--tap-output', '.'], ['--save-baseline', 'no/such/b.json'],
     ['--config', 'gates.yaml'],
 ])
-def test_what_cannot_be_judged_stops_the_run_before_it_starts(place, options, monkeypatch, capfd):
+def test_what_cannot_be_judged_stops_the_run_before_it_starts(quick, options):
     """Exit status 2, nothing started, nothing recorded."""
-    monkeypatch.chdir(place.folder)
-    monkeypatch.setenv('SCRIPT_RUNNER_HISTORY_DB', place.history)
-    place.write('bad.json', '{}')
-    place.write('few.json', GOOD_FORMAT % '{"cpu_max": {"value": 5}}')
-    place.write('gates.yaml', 'performance_gates:\n  - condition: cpu_maxx < 5\n')
-    code = place.write('touch.py', 'open("touched", "w").close()')
-    assert runner.main(options + [code]) == 2 and capfd.readouterr().err.startswith('runner: ')
-    assert not os.path.exists(os.path.join(place.folder, 'touched')) and not os.path.exists(place.history)
+    quick.write('bad.json', '{}')
+    quick.write('few.json', GOOD_FORMAT % '{"cpu_max": {"value": 5}}')
+    quick.write('gates.yaml', 'performance_gates:\n  - condition: cpu_maxx < 5\n')
+    code = quick.write('touch.py', 'open("touched", "w").close()')
+    finished = quick.run(*options + [code])
+    assert finished.status == 2 and finished.err.startswith(b'runner: '), finished
+    assert not os.path.exists(os.path.join(quick.folder, 'touched')) and not os.path.exists(quick.history)
 
 
-@own_process_only
-def test_the_scripts_own_failure_stays_its_own(place):
+def test_the_scripts_own_failure_stays_its_own(quick):
     """Script failed and gate failed: the script's status, both in the report; a gate is judged of a failed run too."""
-    finished = place.run('--gate', 'stdout_lines > 5', '--gate', 'exit_code = 3', '--junit-output', 'j.xml', script('exit_with.py'), 3)
+    finished = quick.run('--gate', 'stdout_lines > 5', '--gate', 'exit_code = 3', '--junit-output', 'j.xml', script('exit_with.py'), 3)
     assert finished.status == 3 and b'gates: 1 fail, 1 pass' in finished.err
-    suite = xml.etree.ElementTree.parse(os.path.join(place.folder, 'j.xml')).getroot().find('testsuite')
+    suite = xml.etree.ElementTree.parse(os.path.join(quick.folder, 'j.xml')).getroot().find('testsuite')
     assert [[child.tag for child in case] for case in suite.findall('testcase')] == [['error'], ['failure'], []]
 
 
-@own_process_only
-def test_a_metric_that_the_run_did_not_produce_is_never_green(place):
+def test_a_metric_that_the_run_did_not_produce_is_never_green(quick):
     """A metric that is None at the end: verdict error, 123."""
-    code = place.write('job.py', 'pass')
-    with runner.HistoryManager(place.history) as history:
+    code = quick.write('job.py', 'pass')
+    with runner.HistoryManager(quick.history) as history:
         history.save_execution({'cpu_max': 1.0}, code, 0)
-    assert place.run('check', 'memory_max_mb < 5', 'last').status == 123
-    assert b'the run has no memory_max_mb' in place.run('check', 'memory_max_mb < 5').out
+    assert quick.run('check', 'memory_max_mb < 5', 'last').status == 123
+    assert b'the run has no memory_max_mb' in quick.run('check', 'memory_max_mb < 5').out
 
 
-@own_process_only
-def test_a_run_is_compared_with_the_good_runs_before_it(place):
+def test_a_run_is_compared_with_the_good_runs_before_it(quick):
     """Of the same script, host and Python; neither failed ones, nor those that a gate failed, nor another host's."""
-    code = place.write('job.py', 'pass')
-    remember(place, code, [100.0 + n % 3 for n in range(19)])
-    remember(place, code, [0.001] * 30, hostname='elsewhere')
-    remember(place, place.write('other.py', ''), [0.001] * 30)
-    with runner.HistoryManager(place.history) as history:
+    code = quick.write('job.py', 'pass')
+    remember(quick, code, [100.0 + n % 3 for n in range(19)])
+    remember(quick, code, [0.001] * 30, hostname='elsewhere')
+    remember(quick, quick.write('other.py', ''), [0.001] * 30)
+    with runner.HistoryManager(quick.history) as history:
         history.save_execution({'execution_time_seconds': 0.001}, code, 1)
     run = ['--regression', 'execution_time_seconds', code]
-    assert b'19 of 20 good runs' in place.run(*run).err
+    assert b'19 of 20 good runs' in quick.run(*run).err
     # The run just made is good, and twenty are enough; it was a fast one.
-    finished = place.run('--verbose', *run)
+    finished = quick.run('--verbose', *run)
     assert finished.status == 0 and b'20 runs before' in finished.err
 
 
-@own_process_only
-def test_runs_that_a_gate_failed_are_not_compared_with(place):
+def test_runs_that_a_gate_failed_are_not_compared_with(quick):
     """Slow runs that were failed leave the level where it was; the verdict stays with them and show prints it."""
-    code = place.write('job.py', 'pass')
-    remember(place, code, [0.001 + n % 3 / 10000.0 for n in range(20)])
+    code = quick.write('job.py', 'pass')
+    remember(quick, code, [0.001 + n % 3 / 10000.0 for n in range(20)])
     for _ in range(3):
-        finished = place.run('--regression', 'execution_time_seconds', code)
+        finished = quick.run('--regression', 'execution_time_seconds', code)
         assert finished.status == 123 and b'worse than the 20 before' in finished.err, finished
-    shown = place.run('show', 'last').out.decode()
+    shown = quick.run('show', 'last').out.decode()
     assert 'gates: fail' in shown and 'regression of execution_time_seconds  fail' in shown
-    assert json.loads(place.run('show', 'last', '--json').out.decode())['judgement']['verdict'] == 'fail'
+    assert json.loads(quick.run('show', 'last', '--json').out.decode())['judgement']['verdict'] == 'fail'
 
 
-@own_process_only
-def test_a_pinned_run_accepts_a_level(place):
+def test_a_history_that_is_broken_is_never_green(quick):
+    """What compares with earlier runs is an error, 123; what does not is judged; the loss of the verdict is told."""
+    quick.write('bad.db', 'this is no database at all, and longer than a header of SQLite, which has 100 bytes ' * 2)
+    code = quick.write('job.py', 'pass')
+    finished = quick.run('--history-db', 'bad.db', '--regression', 'cpu_avg', code)
+    assert finished.status == 123 and b'error: cannot be judged: the history cannot be read' in finished.err
+    assert b'the verdict of the gates is not recorded' in finished.err
+    assert quick.run('--history-db', 'bad.db', '--gate', 'stdout_lines = 0', code).status == 0
+
+
+def test_a_pinned_run_accepts_a_level(quick):
     """Only runs from it on are compared with; baseline.METRIC is its value."""
-    code = place.write('job.py', 'pass')
-    remember(place, code, [0.001 + n % 3 / 10000.0 for n in range(20)])
+    code = quick.write('job.py', 'pass')
+    remember(quick, code, [0.001 + n % 3 / 10000.0 for n in range(20)])
     run = ['--regression', 'execution_time_seconds', '--gate', 'execution_time_seconds < 5 * baseline.execution_time_seconds', code]
-    assert place.run(*run).err.count(b'fail: ') == 2
-    assert place.run('baseline', 'set', 'last').status == 0
-    finished = place.run(*run)
+    assert quick.run(*run).err.count(b'fail: ') == 2
+    assert quick.run('baseline', 'set', 'last').status == 0
+    finished = quick.run(*run)
     assert finished.status == 0 and b' of 20 good runs' in finished.err and b'1 pass' in finished.err, finished
 
 
-@own_process_only
-def test_repeats_and_confirmations(place):
+def test_repeats_and_confirmations(quick):
     """Repeats are one value; a gate fails when all confirmations fail, and one that passes acquits."""
-    code = place.write('job.py', 'import os\npath = "count"\nn = int(open(path).read()) if os.path.exists(path) else 0\n'
+    code = quick.write('job.py', 'import os\npath = "count"\nn = int(open(path).read()) if os.path.exists(path) else 0\n'
                                  'open(path, "w").write(str(n + 1))\nprint("x\\n" * n, end="")')
-    result = place.result('--repeat', '3', '--gate', 'stdout_lines = 1', code)
+    result = quick.result('--repeat', '3', '--gate', 'stdout_lines = 1', code)
     assert result['gates_passed'] and [repeat['metrics']['stdout_lines'] for repeat in result['repeats']] == [0, 1, 2]
-    finished = place.run('--confirm', '2', '--gate', 'stdout_lines > 4', code)           # 3, 4, 5: the last acquits
+    finished = quick.run('--confirm', '2', '--gate', 'stdout_lines > 4', code)           # 3, 4, 5: the last acquits
     assert finished.status == 0 and finished.err.count(b'to confirm it') == 2
-    finished = place.run('--confirm', '1', '--gate', 'stdout_lines < 1', code)
-    assert finished.status == 123 and len(place.rows()) == 8
-    verdicts = place.rows('SELECT verdict, judged_with FROM judgement ORDER BY execution_id')
+    finished = quick.run('--confirm', '1', '--gate', 'stdout_lines < 1', code)
+    assert finished.status == 123 and len(quick.rows()) == 8
+    verdicts = quick.rows('SELECT verdict, judged_with FROM judgement ORDER BY execution_id')
     assert [tuple(row.values()) for row in verdicts] == [('pass', 1)] * 3 + [('pass', 4)] * 3 + [('fail', 7)] * 2
-    with runner.HistoryManager(place.history) as history:
+    with runner.HistoryManager(quick.history) as history:
         run = history.get_execution(6)
         assert runner._Past(history, dict(run, python_version=None), None).values('stdout_lines') == [1.0, 4.0]
 
 
-@own_process_only
-def test_a_repeat_that_fails_ends_the_repeats(place):
+def test_a_repeat_that_fails_ends_the_repeats(quick):
     """The script's failure is the outcome."""
-    finished = place.run('--repeat', '3', '--gate', 'stdout_lines = 0', script('exit_with.py'), 7)
-    assert finished.status == 7 and len(place.rows()) == 1
+    finished = quick.run('--repeat', '3', '--gate', 'stdout_lines = 0', script('exit_with.py'), 7)
+    assert finished.status == 7 and len(quick.rows()) == 1
 
 
-@own_process_only
-def test_a_baseline_goes_from_run_to_run(place):
+def test_a_baseline_goes_from_run_to_run(quick):
     """Saved from a good run, judged by later; not written from one that failed or was not let pass."""
     code = script('exit_with.py')
-    assert place.run('--save-baseline', 'b.json', code, 0).status == 0
-    path = os.path.join(place.folder, 'b.json')
+    assert quick.run('--save-baseline', 'b.json', code, 0).status == 0
+    path = os.path.join(quick.folder, 'b.json')
     before = runner.read_baseline(path)
     assert before['memory_max_mb']['tolerance'] == 0.1
-    assert place.run('--baseline', 'b.json', '--gate', 'memory_max_mb < 2 * baseline.memory_max_mb', '--no-history', code, 0).status in (0, 123)
-    place.write('b.json', GOOD_FORMAT % '{"memory_max_mb": {"value": 0.001, "tolerance": "5%"}}')
-    finished = place.run('--baseline', 'b.json', '--save-baseline', 'b.json', code, 0)
+    assert quick.run('--baseline', 'b.json', '--gate', 'memory_max_mb < 2 * baseline.memory_max_mb', '--no-history', code, 0).status in (0, 123)
+    quick.write('b.json', GOOD_FORMAT % '{"memory_max_mb": {"value": 0.001, "tolerance": "5%"}}')
+    finished = quick.run('--baseline', 'b.json', '--save-baseline', 'b.json', code, 0)
     assert finished.status == 123 and b'baseline not written' in finished.err
-    assert place.run('--save-baseline', 'b.json', code, 5).status == 5
+    assert quick.run('--save-baseline', 'b.json', code, 5).status == 5
     assert runner.read_baseline(path)['memory_max_mb']['value'] == 0.001
 
 
-@own_process_only
-def test_check_judges_a_recorded_run(place):
+def test_check_judges_a_recorded_run(quick):
     """By number or the last; conditions or the settings file; a run that failed is never green."""
-    code = place.write('job.py', 'import sys\nsys.exit(int(sys.argv[1]))')
-    place.run(code, 0)
-    place.run(code, 1)
-    assert place.run('check', 'exit_code = 0', 'cpu_avg >= 0', 1).status == 0
-    assert place.run('check', 'exit_code = 1', 2).status == 123
-    assert place.run('check', 'exit_code = 1', 'cpu_avg < 0', 1).status == 123
-    answer = json.loads(place.run('check', 'exit_code = 0', '1', '--json').out.decode())
+    code = quick.write('job.py', 'import sys\nsys.exit(int(sys.argv[1]))')
+    quick.run(code, 0)
+    quick.run(code, 1)
+    assert quick.run('check', 'exit_code = 0', 'cpu_avg >= 0', 1).status == 0
+    assert quick.run('check', 'exit_code = 1', 2).status == 123
+    assert quick.run('check', 'exit_code = 1', 'cpu_avg < 0', 1).status == 123
+    answer = json.loads(quick.run('check', 'exit_code = 0', '1', '--json').out.decode())
     assert answer['passed'] and answer['gate_results'][0]['verdict'] == 'pass' and answer['run'] == 1
-    place.write('ci.yaml', 'performance_gates: [{metric_name: stdout_lines, max_value: 0}]\n')
-    assert place.run('check', '1', '--config', 'ci.yaml').status == 0
+    quick.write('ci.yaml', 'performance_gates: [{metric_name: stdout_lines, max_value: 0}]\n')
+    assert quick.run('check', '1', '--config', 'ci.yaml').status == 0
     for words in (['check', 'cpu_maxx < 5', '1'], ['check', '1'], ['check', 'cpu_max < 5', '99']):
-        assert place.run(*words).status == 2, words
+        assert quick.run(*words).status == 2, words
 
 
 # -- A/B ------------------------------------------------------------------------------------------------
@@ -422,21 +436,20 @@ def test_small_and_odd_samples(before, after, expected):
     assert runner.compare_samples(before, after)['verdict'] == expected
 
 
-@own_process_only
-def test_two_commands_are_compared(place):
+def test_two_commands_are_compared(quick):
     """A large and a small one; as JSON too; one that fails is no candidate; nothing is recorded unasked."""
-    large, small = place.write('large.py', 'x = bytearray(90 << 20)'), place.write('small one.py', 'pass')
+    large, small = quick.write('large.py', 'x = bytearray(90 << 20)'), quick.write('small one.py', 'pass')
     commands = ['%s %s' % (sys.executable, large), '%s "%s"' % (sys.executable, small)]
-    finished = place.run('ab', '--runs', '4', *commands)
+    finished = quick.run('ab', '--runs', '4', *commands)
     memory = [line for line in finished.out.decode().split('\n') if line.startswith('memory_max_mb')][0]
-    assert finished.status == 0 and b'B, time: ' in finished.out and ' less (' in memory and not os.path.exists(place.history)
-    answer = json.loads(place.run('ab', '--runs', '4', '--json', '--record', *commands).out.decode())
+    assert finished.status == 0 and b'B, time: ' in finished.out and ' less (' in memory and not os.path.exists(quick.history)
+    answer = json.loads(quick.run('ab', '--runs', '4', '--json', '--record', *commands).out.decode())
     memory = answer['metrics'][3]
-    assert (memory['metric'], memory['verdict'], len(memory['values']['a'])) == ('memory_max_mb', 'less', 4) and len(place.rows()) == 8
-    finished = place.run('ab', '--runs', '2', commands[0], '%s -c "import sys; sys.exit(3)"' % sys.executable)
+    assert (memory['metric'], memory['verdict'], len(memory['values']['a'])) == ('memory_max_mb', 'less', 4) and len(quick.rows()) == 8
+    finished = quick.run('ab', '--runs', '2', commands[0], '%s -c "import sys; sys.exit(3)"' % sys.executable)
     assert finished.status == 125 and b'B did not succeed (exit, exit status 3)' in finished.err
     for words in (['""', 'x'], ["'", 'x'], ['', 'x'], ['x']):
-        assert place.run('ab', *words).status == 2, words
+        assert quick.run('ab', *words).status == 2, words
 
 
 # -- reports --------------------------------------------------------------------------------------------
