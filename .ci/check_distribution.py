@@ -9,12 +9,12 @@ import zipfile
 
 #: Everything in the wheel; DIST is python_script_runner-VERSION. Newer setuptools put the licence into a folder of its own.
 WHEEL = ['runner.py', 'DIST.dist-info/METADATA', 'DIST.dist-info/RECORD', 'DIST.dist-info/WHEEL',
-         'DIST.dist-info/entry_points.txt', 'DIST.dist-info/top_level.txt', 'DIST.dist-info/licenses/LICENSE', 'script_runner_dashboard/backend/app.py',
-         'script_runner_dashboard/frontend/index.html']
+         'DIST.dist-info/entry_points.txt', 'DIST.dist-info/top_level.txt', 'DIST.dist-info/licenses/LICENSE',
+         'script_runner_dashboard/backend/app.py', 'script_runner_dashboard/frontend/index.html']
 #: What nobody could build or test it without.
 SOURCE = ['runner.py', 'pyproject.toml', 'setup.py', 'README.md', 'CHANGELOG.md', 'LICENSE', 'Makefile', 'requirements.txt',
           'requirements-dev.txt', 'test_script.py', 'dashboard/backend/app.py', 'dashboard/frontend/index.html',
-           'tests/conftest.py', 'tests/test_layout.py', 'tests/scripts/exit_with.py',
+          'tests/conftest.py', 'tests/test_layout.py', 'tests/scripts/exit_with.py',
           'docs/generate.py', 'docs/cli.md', '.ci/run', 'config.example.yaml']
 #: What must not travel: made here, or of this checkout.
 UNWANTED = re.compile(r'(^|/)(__pycache__|\.venvs?|\.git|\.nox|build|dist|node_modules|\.coverage|\.pytest_cache)(/|$)'

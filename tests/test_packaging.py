@@ -109,7 +109,8 @@ def test_a_wheel_with_more_or_less_is_refused(repository):
     folder, env = repository
     for name, add, lack in (('more.whl', 'tests.py', None), ('less.whl', None, 'runner.py')):
         with zipfile.ZipFile(str(folder / name), 'w') as wheel:
-            for item in ['runner.py'] + ['x-1.dist-info/' + n for n in ('METADATA', 'RECORD', 'WHEEL', 'entry_points.txt', 'top_level.txt', 'licenses/LICENSE')]:
+            dashboard = ['script_runner_dashboard/backend/app.py', 'script_runner_dashboard/frontend/index.html']
+            for item in ['runner.py'] + dashboard + ['x-1.dist-info/' + n for n in ('METADATA', 'RECORD', 'WHEEL', 'entry_points.txt', 'top_level.txt', 'licenses/LICENSE')]:
                 if item != lack:
                     wheel.writestr(item, 'Requires-Python: >=3.6\nName: python-script-runner\n')
             if add:
