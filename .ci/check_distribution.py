@@ -15,7 +15,8 @@ SOURCE = ['runner.py', 'pyproject.toml', 'setup.py', 'README.md', 'CHANGELOG.md'
           'requirements-dev.txt', 'test_script.py', 'tests/conftest.py', 'tests/test_layout.py', 'tests/scripts/exit_with.py',
           'docs/generate.py', 'docs/cli.md', '.ci/run', 'config.example.yaml']
 #: What must not travel: made here, or of this checkout.
-UNWANTED = re.compile(r'(^|/)(__pycache__|\.venvs?|\.git|\.nox|build|dist|node_modules|\.coverage|\.pytest_cache)(/|$)|\.py[cod]$|\.db$')
+UNWANTED = re.compile(r'(^|/)(__pycache__|\.venvs?|\.git|\.nox|build|dist|node_modules|\.coverage|\.pytest_cache)(/|$)'
+                      r'|\.py[cod]$|\.db$')
 
 
 def wheel_troubles(path):

@@ -86,7 +86,7 @@ def test_the_line_is_never_among_the_scripts_own(screen, place):
     assert status == 0 and DRAWN.search(seen) and before_end in seen
     assert bare.finish()[0] == 0
     rest = DRAWN.sub(b'', seen).replace(CLEAR, b'')
-    assert re.sub(b'runner: ok in .*\r\n', b'', rest) == b'x\r\nbye\r\n'
+    assert re.sub(b'runner: ok in .*\r\n', b'', rest) == b'x\r\nbye\r\n', seen
     assert Page().show(seen.decode('utf-8')).rows[:2] == ['x', 'bye'] and len(Page().show(seen.decode('utf-8')).rows) == 4
     row = place.rows('SELECT stdout_tail, stderr_tail FROM executions')[0]
     assert 'runner:' not in row['stdout_tail'] and row['stdout_tail'].endswith('bye\n') and not row['stderr_tail']
