@@ -1790,12 +1790,13 @@ class ProcSampler(object):
                 self._forget(process)
                 continue
             fresh += self._cpu_since(process, fields)
-            if fields[0] == b'Z':
+            resident = int(fields[21])
+            if not resident:                              # a zombie, or one that is ending and has given its memory back
                 continue
             count += 1
             process.threads = int(fields[17])
             threads += process.threads
-            pages += int(fields[21])
+            pages += resident
             if is_slow:
                 fds += self._count_fds(process)
         # A child that was waited for reappears in its parent's children time: count only what exceeds what we saw.
@@ -1976,6 +1977,8 @@ class PsutilSampler(object):
                     self._cpu += max(0.0, used - self._last.get(key, 0.0))
                     self._last[key] = used
                     info = process.memory_info()
+                    if not info.rss:               # it is ending, and has given its memory back
+                        continue
                     memory += info.rss / _MIB
                     self._peak = max(self._peak or 0.0, getattr(info, 'peak_wset', info.rss) / _MIB)
                     threads += process.num_threads()

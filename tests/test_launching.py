@@ -387,6 +387,7 @@ def test_a_busy_thread_is_one_core(place):
     metrics = place.result(script('burn_cpu.py'), 0.8)['metrics']
     assert metrics['cpu_max'] <= 101 and metrics['cpu_min'] <= metrics['cpu_avg'] <= metrics['cpu_max']
     assert metrics['cpu_avg'] > 30 and metrics['monitor_samples'] >= 5
+    assert metrics['memory_min_mb'] > 0                  # what is ending has given its memory back: no sample
 
 
 def test_every_metric_has_its_key(place):
