@@ -15344,6 +15344,7 @@ def _run_command(words, program):
     if program and _can_own_process():
         sys.setswitchinterval(0.0005)              # the end of the script must not wait 5 ms for another thread of ours
         runner._attempt_form = _OwnAttempt
+        _KEPT.append(runner)
     if not options.get('quiet'):
         runner._on_retry = lambda failed, delay: _say('attempt %d %s; trying again in %s' % (
             failed['attempt_number'], _verdict(failed), format_duration(delay)))
@@ -15357,6 +15358,11 @@ def _run_command(words, program):
     _write_reports(result, options, runner)
     _report_run(result, options)
     return exit_status_of(result)
+
+
+#: What lives until the process ends. Closing the last connection to a history would fold its log into the file, which takes a
+#: millisecond that the user waits for; a later start does it while its own script runs.
+_KEPT = []  # type: List[ScriptRunner]
 
 
 def _check_outputs(options):

@@ -47,7 +47,9 @@ def main(words):
         copy_tests(folder)
         check_origin(folder, env)
         sys.stdout.flush()
-        command = [sys.executable, '-m', 'pytest', '-ra', '-p', 'no:cacheprovider'] + words
+        # Without words what was copied, not the testpaths of the checkout.
+        tests = words or [name for name in NEEDED if name.startswith('test')]
+        command = [sys.executable, '-m', 'pytest', '-ra', '-p', 'no:cacheprovider'] + tests
         return subprocess.call(command, cwd=folder, env=env)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
