@@ -13031,6 +13031,7 @@ def _make_table():
         Setting('hang_stack', f['boolean'], 'at a time limit a Python script prints its stacks', 'false', 'false', 'hang_stack'),
         Setting('log_file', f['path'], 'append events as JSON lines', None, 'runs.jsonl', 'log_file', shown=False),
         Setting('quiet', f['boolean'], 'no summary line; losses are still told', 'false', 'false', 'quiet'),
+        Setting('live', f['boolean'], 'on a terminal, show a line while the script runs', 'false', 'false', 'live'),
         Setting('verbose', f['boolean'], 'show every metric at the end', 'false', 'false', 'verbose'),
         Setting('limits', _limits_group(f), 'what the script may use; over it, the whole tree is ended'),
         Setting('retry', _retry_group(f), 'whether and when a failed run is tried again; nothing is retried unasked'),
@@ -15504,10 +15505,10 @@ class _LiveLine(object):
             is_calm, self._written = now - self._written >= self.CALM, now
             try:
                 self._screen.feed(data, self._size()[1], self._newline())
+                if was_shown and is_calm and self._is_ours():
+                    self._draw()
             except Exception:                     # border: what is not understood costs the line, not the script's bytes
                 self._line = b''
-            if was_shown and is_calm:
-                self._draw()
 
     def _newline(self):
         # type: () -> bytes
@@ -15576,11 +15577,10 @@ class _LiveLine(object):
         line = self._compose(attempt)
         with self._lock:
             self._line = line
-            if self._is_ours(attempt.keyboard):
+            if self._is_ours():
                 self._draw()
             else:
                 self._clear()
-                self._line = b''                  # nor put back
 
     def _usual_durations(self, attempt):
         # type: (Attempt) -> List[float]
@@ -15609,9 +15609,8 @@ class _LiveLine(object):
             columns, rows = 0, 0
         return columns or 80, rows or 24
 
-    @staticmethod
-    def _is_ours(keyboard):
-        # type: (int) -> bool
+    def _is_ours(self):
+        # type: () -> bool
         """Tell whether the terminal shows lines: we are in the foreground, and no program reads keys or a password."""
         try:
             if os.tcgetpgrp(2) != os.getpgrp():
@@ -15620,11 +15619,11 @@ class _LiveLine(object):
             pass
         try:
             import termios
-        except ImportError:
+        except ImportError:                       # nothing is known of the keys
             return True
         wanted = termios.ICANON | termios.ECHO
-        settings = termios.tcgetattr(keyboard)[3]
-        return settings & wanted == wanted
+        attempt = self._attempt
+        return attempt is not None and termios.tcgetattr(attempt.keyboard)[3] & wanted == wanted
 
     def _draw(self):
         # type: () -> None
