@@ -24,6 +24,7 @@ Contents, in the order of dependence (a section uses only those named in tests/t
     11. Alerts          rules over runs, and how people are told, once
     12. Settings        the YAML file: one table from which validation, schema and example come
     13. ScriptRunner    the pipeline of one run: launch, watch, remember
+    14. Profiling       AdvancedProfiler: where time and memory go, by function and line; StressTest: what watching costs
     15. Reports         results as text, tables and JSON
     16. Command line    the only place that prints and exits
 
@@ -64,6 +65,7 @@ __all__ = [
     'AlertIntelligence', 'AlertManager', 'learn_schedule', 'judge_schedule', 'CronSchedule', 'parse_cron',
     'Setting', 'settings_table', 'Settings', 'settings_schema', 'settings_example',
     'ExecutionHook', 'ScriptRunner', 'stop_run',
+    'parse_stacks', 'flame_graph', 'AdvancedProfiler', 'paired_interval', 'StressTest',
     'main',
 ]
 
@@ -14464,6 +14466,1013 @@ def _system_state():
 
 
 # ======================================================================================================
+# 14. Profiling
+# ======================================================================================================
+
+# -- what is watched from within the script's interpreter ------------------------------------------------
+
+# Stands as sitecustomize.py in a folder of its own, first in PYTHONPATH: the interpreter then runs the script by its own machinery,
+# so that argv, __main__, __file__, sys.path, tracebacks, exit status and what multiprocessing spawns are as without us. It puts
+# PYTHONPATH back at once and imports whatever real sitecustomize it hides. Everything it needs is imported before the script's
+# folder is in sys.path, since a random.py may lie there. %s is the line of settings.
+_PROFILE_SITE = '''
+%s
+
+def begin():
+    import atexit, os, sys, time
+    sys.path[:] = [entry for entry in sys.path if entry != FOLDER]
+    if PYTHONPATH is None:
+        os.environ.pop('PYTHONPATH', None)
+    else:
+        os.environ['PYTHONPATH'] = PYTHONPATH
+    hidden()
+    pid, found, stops, forks, drops = os.getpid(), {'notes': []}, [], [], []
+
+    def end():
+        if os.getpid() != pid:
+            return
+        for stop in stops:
+            try:
+                stop()
+            except Exception as error:
+                found['notes'].append('%%s: %%r' %% (stop.__name__, error))
+        with open(OUT + '.part', 'w', encoding='ascii') as file:
+            file.write(ascii(found))
+        os.replace(OUT + '.part', OUT)
+
+    if hasattr(os, 'register_at_fork'):
+        os.register_at_fork(before=lambda: [call() for call in forks],
+                            after_in_child=lambda: [drop() for drop in drops])
+    atexit.register(end)
+    for start in (MEMORY, CPU):
+        if start:
+            try:
+                globals()[start](found, stops, forks, drops)
+            except Exception as error:
+                found['notes'].append('%%s did not start: %%r' %% (start, error))
+
+
+def hidden():
+    import importlib.util, sys
+    from importlib.machinery import PathFinder
+    spec = PathFinder.find_spec('sitecustomize', sys.path)
+    if spec is not None:
+        sys.modules['sitecustomize'] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+
+
+def cprofile(found, stops, forks, drops):
+    import _lsprof
+    profile = _lsprof.Profiler()
+
+    def key(code):
+        return code if isinstance(code, str) else (code.co_name, code.co_filename, code.co_firstlineno)
+
+    def end_cprofile():
+        profile.disable()
+        entries = [entry for entry in profile.getstats() if getattr(entry[0], 'co_filename', '') != __file__]
+        entries = sorted(entries, key=lambda entry: -entry[3])[:3000]
+        found['calls'] = [(key(entry[0]), entry[1], entry[4], entry[3],
+                           [(key(call[0]), call[3]) for call in entry[5] or ()]) for entry in entries]
+
+    stops.insert(0, end_cprofile)
+    drops.append(profile.disable)
+    profile.enable(subcalls=True, builtins=True)
+
+
+def pyinstrument(found, stops, forks, drops):
+    from pyinstrument import Profiler
+    profile = Profiler(interval=0.001, async_mode='disabled')
+
+    def end_pyinstrument():
+        stacks = {}
+        for stack, seconds in profile.stop().frame_records:
+            names = tuple(tuple(name.split('\\0')[:3]) for name in stack if '<thread>' not in name)
+            stacks[names] = stacks.get(names, 0.0) + seconds
+        found['stacks'] = sorted(stacks.items(), key=lambda item: -item[1])[:20000]
+
+    stops.insert(0, end_pyinstrument)
+    profile.start()
+
+
+def memray(found, stops, forks, drops):
+    import memray
+    tracker = memray.Tracker(OUT + '.memray', file_format=memray.FileFormat.AGGREGATED_ALLOCATIONS)
+
+    def end_memray():
+        tracker.__exit__(None, None, None)
+
+    tracker.__enter__()
+    stops.append(end_memray)
+
+
+def tracemalloc(found, stops, forks, drops):
+    import _thread, os, time
+    import tracemalloc
+    from _tracemalloc import _get_traces
+    wake, best = _thread.allocate_lock(), [1 << 20]
+    wake.acquire()
+
+    def take(size):
+        lines = {}
+        for trace in _get_traces():
+            place = trace[2][0]
+            kept = lines.setdefault(place, [0, 0])
+            kept[0] += trace[1]
+            kept[1] += 1
+        lines = sorted(lines.items(), key=lambda item: -item[1][0])[:200]
+        found['lines'] = [(place[0], place[1], kept[0], kept[1]) for place, kept in lines if place[0] != __file__]
+        found['lines_at'] = best[0] = size
+
+    def look():
+        pause = 0.01
+        while not wake.acquire(True, pause):
+            size = tracemalloc.get_traced_memory()[0]
+            if size > 1.05 * best[0]:
+                began = time.perf_counter()
+                take(size)
+                pause = max(0.01, 20.0 * (time.perf_counter() - began))
+
+    def let_go():
+        # From 3.12 on a fork beside a second thread is warned of; after the first fork only the end is looked at.
+        forks[:] = []
+        tasks = '/proc/self/task'
+        before = len(os.listdir(tasks)) if os.path.isdir(tasks) else 0
+        wake.release()
+        deadline = time.perf_counter() + 0.05
+        while before and len(os.listdir(tasks)) >= before and time.perf_counter() < deadline:
+            time.sleep(0.001)
+        found['notes'].append('memory by line was followed until the first fork of the script, then at its end')
+
+    def end_tracemalloc():
+        if forks:
+            wake.release()
+        size, peak = tracemalloc.get_traced_memory()
+        if size > best[0]:
+            take(size)
+        found['traced_peak'] = peak
+        tracemalloc.stop()
+
+    tracemalloc.start()
+    forks.append(let_go)
+    stops.append(end_tracemalloc)
+    drops.append(tracemalloc.stop)
+    _thread.start_new_thread(look, ())
+
+
+begin()
+'''
+
+#: Says what an interpreter is and which profilers it can import; its folder must not decide that.
+_PROFILE_PROBE = '''
+import sys
+del sys.path[0]
+from importlib.util import find_spec
+def has(name):
+    try:
+        return find_spec(name) is not None
+    except ImportError:
+        return False
+print(repr({'version': sys.version_info[:2], 'name': sys.implementation.name, 'found': [name for name in (
+    'profiling.sampling', 'pyinstrument', 'memray', '_lsprof', '_tracemalloc') if has(name)]}))
+'''
+
+#: Reads memray's file in the interpreter that has memray, and prints the lines at the moment of the peak.
+_MEMRAY_READER = '''
+import sys
+del sys.path[0]
+import memray
+lines, total = {}, 0
+for record in memray.FileReader(sys.argv[1]).get_high_watermark_allocation_records(merge_threads=True):
+    total += record.size
+    for _, path, line in record.stack_trace(max_stacks=1)[:1]:
+        kept = lines.setdefault((path, line), [0, 0])
+        kept[0] += record.size
+        kept[1] += record.n_allocations
+lines = sorted(lines.items(), key=lambda item: -item[1][0])[:200]
+print(ascii({'lines': [(place[0], place[1], kept[0], kept[1]) for place, kept in lines], 'lines_at': total, 'traced_peak': total}))
+'''
+
+_PROFILE_KEPT = 50                 # functions, and lines, that are kept with a run
+_PROFILE_STACKS = 32768            # characters of stacks that are kept with it
+_PROFILE_PATIENCE = 10.0           # seconds for a profiler to write down what it found
+
+
+# The costs were measured by benchmarks/profilers.py: loops of calls, of small and large allocations, of numbers, and JSON.
+
+class _ProfileTool(object):
+    """One way of profiling, filled in below: where it works (`suits(probe)`), what it costs, what it counts.
+
+    `attach` is the command that looks at a process from outside, None for what works within the script's interpreter.
+    """
+    def __init__(self, name, suits, clock, cost, attach=None):
+        # type: (str, Callable[[Dict[str, Any]], bool], str, str, Any) -> None
+        self.name = name
+        self.suits = suits
+        self.clock = clock
+        self.cost = cost
+        self.attach = attach
+
+
+def _may_trace():
+    # type: () -> bool
+    """Tell whether this system lets a process read another one of the same user (Linux: Yama; macOS: root only)."""
+    if getattr(os, 'geteuid', lambda: 0)() == 0:
+        return True
+    return _LINUX and (_contents('/proc/sys/kernel/yama/ptrace_scope') or b'0').strip() == b'0'
+
+
+def _contents(path):
+    # type: (str) -> bytes
+    """Return what a file of a profiler holds, nothing when it is not there."""
+    try:
+        with open(path, 'rb') as file:
+            return file.read()
+    except OSError:
+        return b''
+
+
+_CPU_TOOLS = (
+    _ProfileTool('profiling.sampling', lambda probe: 'profiling.sampling' in probe['found'] and _may_trace(), 'running',
+                 'it looks from outside 1,000 times a second and does not stop the script (its documentation: next to no cost)',
+                 lambda python, pid, out: [python, '-P', '-m', 'profiling.sampling', 'attach', '-r', '1000', '-a', '--mode', 'cpu',
+                                           '--collapsed', '-o', out, str(pid)]),
+    _ProfileTool('py-spy', lambda probe: _find_in_path('py-spy') is not None and probe['name'] == 'cpython' and _may_trace(),
+                 'running', 'it looks from outside 200 times a second and does not stop the script (measured: 1.0 to 1.1 times as long)',
+                 lambda python, pid, out: [_find_in_path('py-spy'), 'record', '--nonblocking', '--format', 'raw', '--function',
+                                           '--full-filenames', '--rate', '200', '-o', out, '--pid', str(pid)]),
+    _ProfileTool('pyinstrument', lambda probe: 'pyinstrument' in probe['found'], 'wall',
+                 'it looks from within at most 1,000 times a second (measured: 1.0 to 3.4 times as long, most with many short calls)'),
+    _ProfileTool('cProfile', lambda probe: '_lsprof' in probe['found'], 'wall',
+                 'it notes every call (measured: 1.1 to 3.5 times as long, most with many short calls)'),
+)
+_MEMORY_TOOLS = (
+    _ProfileTool('memray', lambda probe: 'memray' in probe['found'], '',
+                 'it notes every allocation (measured: 1.0 to 2.9 times as long, most with many short calls)'),
+    _ProfileTool('tracemalloc', lambda probe: '_tracemalloc' in probe['found'] and probe['name'] == 'cpython', '',
+                 'it notes every allocation (measured: 2 to 18 times as long, most with many small objects)'),
+)
+
+
+def _probe_interpreter(python):
+    # type: (str) -> Dict[str, Any]
+    """Ask an interpreter for its version and profilers; raises LaunchError when it does not answer."""
+    import ast
+    import subprocess
+    try:
+        out = subprocess.check_output([python, '-c', _PROFILE_PROBE], stdin=subprocess.DEVNULL)
+        return ast.literal_eval(out.decode('utf-8'))
+    except (OSError, subprocess.CalledProcessError, ValueError, SyntaxError) as error:
+        raise LaunchError('%s: not a Python that answers: %s' % (python, error), 126)
+
+
+def _choose_tool(what, tools, probe, wanted, barred=()):
+    # type: (str, Sequence[_ProfileTool], Dict[str, Any], Optional[str], Sequence[str]) -> Optional[_ProfileTool]
+    """Return the first tool that is at hand, the wanted one, or None; raises UsageError where the wanted one is not."""
+    names = [tool.name for tool in tools]
+    if wanted == 'none':
+        return None
+    if wanted is not None and wanted not in names:
+        raise UsageError('%s %r: no such profiler%s; valid: %s, none' % (what, wanted, suggest(wanted, names), ', '.join(names)))
+    for tool in tools:
+        if wanted in (None, tool.name) and tool.suits(probe) and tool.name not in barred:
+            return tool
+    if wanted is not None:
+        raise UsageError('%s %r: cannot be used here: it is not installed for the script\'s Python, may not read another process, or '
+                         'excludes the other profiler; valid: %s, none' % (what, wanted, ', '.join(names)))
+    return None
+
+
+class _ProfiledAttempt(_GuestAttempt):
+    """An attempt that is profiled. Its run stands beside the script's own in the history: it says nothing about what is usual."""
+
+    def __init__(self, plan, sinks, session):
+        # type: (LaunchPlan, Tuple[Any, Any], _ProfileSession) -> None
+        super(_ProfiledAttempt, self).__init__(plan, sinks)
+        self._session = session
+        plan.script_path += ' (profiled)'
+
+    def spawn(self):
+        # type: () -> None
+        """Start the script, and what looks at it from outside."""
+        super(_ProfiledAttempt, self).spawn()
+        self._session.attach(self.pid)
+
+    def supervise(self):
+        # type: () -> None
+        """As any attempt; at the end the profile is put among what is kept with the run."""
+        try:
+            super(_ProfiledAttempt, self).supervise()
+        finally:
+            self._session.detach()
+        try:
+            self._session.read(self.duration)
+            self.artefacts.update(self._session.artefacts())
+        except Exception as error:               # border: the script's status comes back without its profile too
+            self.warnings.append('no profile: %r' % error)
+
+
+class _ProfileSession(object):
+    """The tools of one profiled run, their files, and what they found. A with block makes and removes the files."""
+
+    def __init__(self, python, cpu, memory):
+        # type: (str, Optional[_ProfileTool], Optional[_ProfileTool]) -> None
+        self.python = python
+        self.cpu = cpu
+        self.memory = memory
+        self.stacks = {}  # type: Dict[Tuple[Any, ...], float]
+        self.profile = {}  # type: Dict[str, Any]
+        self._folder = ''
+        self._sampler = None  # type: Any
+
+    def __enter__(self):
+        # type: () -> _ProfileSession
+        import tempfile
+        self._folder = os.path.realpath(tempfile.mkdtemp(prefix='script-runner-profile-'))
+        return self
+
+    def __exit__(self, *_):
+        # type: (*Any) -> None
+        import shutil
+        self.detach()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def environment(self, before):
+        # type: (Optional[str]) -> Dict[str, str]
+        """Write what the script's interpreter shall begin with; return the variables for that. `before`: its PYTHONPATH."""
+        within = [tool.name.lower() if tool is not None and tool.attach is None else None for tool in (self.cpu, self.memory)]
+        if within == [None, None]:
+            return {}
+        settings = 'FOLDER, OUT, PYTHONPATH, CPU, MEMORY = ' + ascii(
+            (self._folder, os.path.join(self._folder, 'found'), before, within[0], within[1]))
+        with open(os.path.join(self._folder, 'sitecustomize.py'), 'w', encoding='ascii') as file:
+            file.write(_PROFILE_SITE % settings)
+        return {'PYTHONPATH': self._folder + (os.pathsep + before if before else '')}
+
+    def attach(self, pid):
+        # type: (int) -> None
+        """Start what looks from outside; that it cannot be started is told in the notes."""
+        import subprocess
+        self.profile = {'notes': []}
+        for name in ('found', 'stacks'):
+            if os.path.exists(os.path.join(self._folder, name)):
+                os.unlink(os.path.join(self._folder, name))
+        if self.cpu is None or self.cpu.attach is None:
+            return
+        with open(os.path.join(self._folder, 'said'), 'wb') as said:
+            try:
+                self._sampler = subprocess.Popen(self.cpu.attach(self.python, pid, os.path.join(self._folder, 'stacks')),
+                                                 stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+            except OSError as error:
+                self.profile['notes'].append('%s did not start: %s' % (self.cpu.name, error))
+
+    def detach(self):
+        # type: () -> None
+        """Wait until it has written what it saw; end it when that takes too long."""
+        import subprocess
+        sampler, self._sampler = self._sampler, None
+        if sampler is None:
+            return
+        try:
+            sampler.wait(_PROFILE_PATIENCE)
+        except subprocess.TimeoutExpired:
+            sampler.kill()
+            sampler.wait()
+            self.profile['notes'].append('%s did not come to an end and was ended' % self.cpu.name)
+
+    def read(self, duration):
+        # type: (float) -> None
+        """Turn the files into the profile."""
+        import ast
+        found = {}  # type: Dict[str, Any]
+        raw = _contents(os.path.join(self._folder, 'found'))
+        if raw:
+            found = ast.literal_eval(raw.decode('ascii'))
+        elif os.path.exists(os.path.join(self._folder, 'sitecustomize.py')):
+            self.profile['notes'].append('the script left without its interpreter\'s farewell (os._exit, exec, a signal), so what was '
+                                         'noted within it is lost')
+        self.profile['notes'] += found.get('notes', ())
+        functions = self._read_cpu(found, duration)
+        if self.memory is not None and self.memory.name == 'memray' and found:
+            found.update(self._read_memray())
+        self.profile.update(functions=functions[:_PROFILE_KEPT], lines=_lines_by_memory(found.get('lines', ())),
+                            lines_at_mb=_mib_or_none(found.get('lines_at')), traced_peak_mb=_mib_or_none(found.get('traced_peak')),
+                            seconds=duration, cpu_tool=self.cpu.name if self.cpu else None,
+                            memory_tool=self.memory.name if self.memory else None, clock=self.cpu.clock if self.cpu else None)
+
+    def _read_cpu(self, found, duration):
+        # type: (Dict[str, Any], float) -> List[Dict[str, Any]]
+        """Fill `stacks` and return the functions, the most expensive first."""
+        if self.cpu is not None and self.memory is not None:
+            self.profile['notes'].append('times include what noting the memory cost (%s); --memory none leaves it out' % self.memory.name)
+        if 'calls' in found:
+            self.stacks = stacks_of_calls(found['calls'])
+            return functions_of_calls(found['calls'])
+        self.stacks = {}
+        if self.cpu is not None and self.cpu.attach is not None:
+            text = _contents(os.path.join(self._folder, 'stacks'))
+            self.stacks = parse_stacks(text.decode('utf-8', 'replace'), 1.0 / (1000 if self.cpu.name != 'py-spy' else 200))
+            if not self.stacks:
+                said = _contents(os.path.join(self._folder, 'said')).decode('utf-8', 'replace').strip()
+                self.profile['notes'].append('%s saw nothing: the script was too short, or it said: %s' % (
+                    self.cpu.name, said.splitlines()[-1] if said else 'nothing'))
+        for names, seconds in found.get('stacks', ()):
+            key = tuple((name[0], name[1] if len(name) > 1 else '', _line_number(name[2] if len(name) > 2 else ''))
+                        for name in names)
+            self.stacks[key] = self.stacks.get(key, 0.0) + seconds
+        ours = os.path.join(self._folder, 'sitecustomize.py')
+        self.stacks = {stack: seconds for stack, seconds in self.stacks.items() if all(frame[1] != ours for frame in stack)}
+        return functions_of_stacks(self.stacks)
+
+    def _read_memray(self):
+        # type: () -> Dict[str, Any]
+        import ast
+        import subprocess
+        path = os.path.join(self._folder, 'found.memray')
+        try:
+            out = subprocess.check_output([self.python, '-c', _MEMRAY_READER, path], stdin=subprocess.DEVNULL,
+                                          stderr=subprocess.DEVNULL)
+            return ast.literal_eval(out.decode('ascii'))
+        except (OSError, subprocess.CalledProcessError, ValueError, SyntaxError) as error:
+            self.profile['notes'].append('what memray wrote cannot be read: %s' % error)
+            return {}
+
+    def artefacts(self):
+        # type: () -> Dict[str, str]
+        """Return what is kept with the run: the profile as JSON, and the heaviest stacks in the collapsed form."""
+        import json
+        kept, size = [], 0
+        for stack, seconds in sorted(self.stacks.items(), key=lambda item: -item[1]):
+            line = '%s %d' % (';'.join(frame_text(frame).replace(';', ',') for frame in stack), round(seconds * 1e6))
+            size += len(line) + 1
+            if size > _PROFILE_STACKS:
+                break
+            kept.append(line)
+        texts = {'profile': json.dumps(self.profile, sort_keys=True)}
+        if kept:
+            texts['profile_stacks'] = '\n'.join(kept)          # microseconds; what flamegraph.pl, speedscope and inferno read
+        return texts
+
+
+def _mib_or_none(size):
+    # type: (Optional[int]) -> Optional[float]
+    return None if size is None else size / _MIB
+
+
+def _line_number(text):
+    # type: (str) -> Optional[int]
+    return int(text) if text.isdigit() else None
+
+
+def _lines_by_memory(rows):
+    # type: (Iterable[Tuple[str, int, int, int]]) -> List[Dict[str, Any]]
+    """Return lines with what they hold in MiB, the most first, each with its text where the file can be read."""
+    import linecache
+    lines = []
+    for path, number, size, blocks in list(rows)[:_PROFILE_KEPT]:
+        lines.append({'file': path, 'line': number, 'size_mb': size / _MIB, 'blocks': blocks,
+                      'text': redact(linecache.getline(path, number).strip()[:100])})
+    linecache.clearcache()
+    return lines
+
+
+# A frame is (function, file, line of its definition or None).
+
+def frame_text(frame):
+    # type: (Tuple[str, str, Optional[int]]) -> str
+    """Write a frame as 'function (file:line)'.
+
+    >>> frame_text(('main', '/srv/job.py', 3)), frame_text(('<built-in method sum>', '', None))
+    ('main (/srv/job.py:3)', '<built-in method sum>')
+    """
+    name, path, line = frame
+    return name if not path else '%s (%s%s)' % (name, path, '' if line is None else ':%d' % line)
+
+
+def parse_stacks(text, seconds):
+    # type: (str, float) -> Dict[Tuple[Any, ...], float]
+    """Read collapsed stacks, `root;…;leaf count` in each line, as py-spy and profiling.sampling write them.
+
+    `seconds` is what one count stands for. Returns {stack: seconds}, a stack being a tuple of frames, root first. Lines of another
+    form are left out.
+
+    >>> parse_stacks('<module> (a.py:1);f (a.py:2) 3', 0.01)
+    {(('<module>', 'a.py', 1), ('f', 'a.py', 2)): 0.03}
+    >>> list(parse_stacks('tid:7;a.py:<module>:9;a.py:f:2 1', 1.0))
+    [(('<module>', 'a.py', None), ('f', 'a.py', None))]
+    """
+    stacks = {}  # type: Dict[Tuple[Any, ...], float]
+    for line in text.splitlines():
+        names, _, count = line.rpartition(' ')
+        frames = tuple(_parse_frame(name) for name in names.split(';') if name.strip() and not name.startswith(('tid:', 'thread (')))
+        if frames and count.isdigit():
+            stacks[frames] = stacks.get(frames, 0.0) + int(count) * seconds
+    return stacks
+
+
+def _parse_frame(text):
+    # type: (str) -> Tuple[str, str, Optional[int]]
+    """Read 'function (file:line)' or 'file:function:line'; the latter's line is where it was, not where it begins."""
+    if text.endswith(')') and ' (' in text:
+        name, _, place = text[:-1].rpartition(' (')
+        path, _, line = place.rpartition(':')
+        return (name, path, int(line)) if line.isdigit() else (name, place, None)
+    path, _, rest = text.partition(':')
+    name, _, line = rest.rpartition(':')
+    return (name, path, None) if line.isdigit() and name else (text, '', None)
+
+
+def functions_of_stacks(stacks):
+    # type: (Dict[Tuple[Any, ...], float]) -> List[Dict[str, Any]]
+    """Add up stacks by function: `own` seconds at their top, `cumulative` seconds anywhere in them, once for each stack.
+
+    Returns dicts of function, file, line, own, cumulative, calls (None: unknown), share (of all own time), most own time first.
+
+    >>> f, g = ('f', 'a.py', 1), ('g', 'a.py', 5)
+    >>> [(r['function'], r['own'], r['cumulative']) for r in functions_of_stacks({(f,): 1.0, (f, g, g): 2.0})]
+    [('g', 2.0, 2.0), ('f', 1.0, 3.0)]
+    """
+    own, cumulative = {}, {}  # type: Dict[Any, float], Dict[Any, float]
+    for stack, seconds in stacks.items():
+        own[stack[-1]] = own.get(stack[-1], 0.0) + seconds
+        for frame in set(stack):
+            cumulative[frame] = cumulative.get(frame, 0.0) + seconds
+    return _ranked([(frame, own.get(frame, 0.0), cumulative[frame], None) for frame in cumulative])
+
+
+def _ranked(rows):
+    # type: (Iterable[Tuple[Any, float, float, Optional[int]]]) -> List[Dict[str, Any]]
+    rows = sorted(rows, key=lambda row: (-row[1], -row[2], row[0][:2]))
+    total = sum(row[1] for row in rows) or 1.0
+    return [{'function': frame[0], 'file': frame[1], 'line': frame[2], 'own': own, 'cumulative': cumulative, 'calls': calls,
+             'share': own / total} for frame, own, cumulative, calls in rows]
+
+
+def _call_frame(key):
+    # type: (Any) -> Tuple[str, str, Optional[int]]
+    return (key, '', None) if isinstance(key, str) else tuple(key)  # type: ignore[return-value]
+
+
+def _own_calls(calls):
+    # type: (Iterable[Any]) -> List[Any]
+    """Leave out the end of the profiling itself."""
+    return [call for call in calls if not (isinstance(call[0], str) and '_lsprof.Profiler' in call[0])]
+
+
+def functions_of_calls(calls):
+    # type: (Iterable[Any]) -> List[Dict[str, Any]]
+    """Do as `functions_of_stacks` for what cProfile noted: (key, calls, own, cumulative, [(key of a callee, seconds)]).
+
+    >>> functions_of_calls([(('f', 'a.py', 1), 7, 1.0, 3.0, [])])[0]['calls']
+    7
+    """
+    return _ranked([(_call_frame(key), own, cumulative, count) for key, count, own, cumulative, _ in _own_calls(calls)])
+
+
+def stacks_of_calls(calls, least=0.001):
+    # type: (Iterable[Any], float) -> Dict[Tuple[Any, ...], float]
+    """Work out likely stacks of what cProfile noted, which knows who called whom, but not from where that was called.
+
+    The time of a function is shared among its callers as their calls took. Branches below `least` of all time are cut, and
+    recursion ends at the first repetition.
+
+    >>> main, f = ('main', 'a.py', 1), ('f', 'a.py', 5)
+    >>> stacks = stacks_of_calls([(main, 1, 1.0, 3.0, [(f, 2.0)]), (f, 1, 2.0, 2.0, [])])
+    >>> sorted(stacks.values())
+    [1.0, 2.0]
+    """
+    table = {call[0]: call for call in _own_calls(calls)}
+    called = set(callee for call in table.values() for callee, _ in call[4] if callee != call[0])
+    smallest = least * (sum(call[2] for call in table.values()) or 1.0)
+    stacks = {}  # type: Dict[Tuple[Any, ...], float]
+    waiting = [((key,), call[3]) for key, call in table.items() if key not in called]  # type: List[Tuple[Tuple[Any, ...], float]]
+    while waiting:
+        stack, seconds = waiting.pop()
+        call = table[stack[-1]]
+        share = min(1.0, seconds / call[3]) if call[3] > 0 else 0.0
+        rest = seconds
+        for callee, spent in call[4] if len(stack) < 100 else ():
+            if callee in table and callee not in stack and spent * share >= smallest:
+                waiting.append((stack + (callee,), spent * share))
+                rest -= spent * share
+        if rest > smallest / 10:
+            frames = tuple(_call_frame(key) for key in stack)
+            stacks[frames] = stacks.get(frames, 0.0) + rest
+    return stacks
+
+
+# -- flame graph -----------------------------------------------------------------------------------------
+
+_FLAME_WIDTH = 1200
+_FLAME_ROW = 18
+
+_FLAME_SCRIPT = '''
+var all = [].slice.call(document.querySelectorAll('g[data-x]'));
+function zoom(x, w, level) {
+  all.forEach(function (g) {
+    var gx = +g.dataset.x, gw = +g.dataset.w, left = Math.max(gx, x), right = Math.min(gx + gw, x + w);
+    g.style.display = right - left > w / 2000 ? '' : 'none';
+    var box = g.querySelector('rect'), text = g.querySelector('text'), width = (right - left) / w * WIDTH;
+    box.setAttribute('x', (left - x) / w * WIDTH);
+    box.setAttribute('width', Math.max(0.5, width - 0.5));
+    text.setAttribute('x', (left - x) / w * WIDTH + 3);
+    var room = Math.floor((width - 6) / 6.6), name = g.dataset.name;
+    text.textContent = room < 3 ? '' : name.length <= room ? name : name.slice(0, room - 1) + '\\u2026';
+  });
+}
+all.forEach(function (g) { g.addEventListener('click', function () { zoom(+g.dataset.x, +g.dataset.w); }); });
+'''
+
+
+def _escape_markup(text):
+    # type: (str) -> str
+    """Make a text harmless in HTML and XML, also one with characters that XML does not have.
+
+    >>> _escape_markup('<a href="x">&' + chr(7))
+    '&lt;a href=&quot;x&quot;&gt;&amp;\\ufffd'
+    """
+    text = ''.join(char if char in '\t\n' or ' ' <= char < '\ud800' or '\ue000' <= char < '\ufffe' or char > '\uffff' else '\ufffd'
+                   for char in text)
+    for char, name in (('&', '&amp;'), ('<', '&lt;'), ('>', '&gt;'), ('"', '&quot;'), ("'", '&#39;')):
+        text = text.replace(char, name)
+    return text
+
+
+def _flame_boxes(stacks, least):
+    # type: (Dict[Tuple[Any, ...], float], float) -> List[Tuple[int, float, float, Any]]
+    """Return (depth, start, length, frame) of each box, in seconds; equal callers side by side are one box."""
+    boxes = []
+    waiting = [(0, 0.0, list(stacks.items()))]  # type: List[Tuple[int, float, List[Any]]]
+    while waiting:
+        depth, start, items = waiting.pop()
+        groups = {}  # type: Dict[Any, List[Any]]
+        for stack, seconds in items:
+            if len(stack) > depth:
+                groups.setdefault(stack[depth], []).append((stack, seconds))
+        for frame in sorted(groups, key=frame_text):
+            length = sum(seconds for _, seconds in groups[frame])
+            if length >= least:
+                boxes.append((depth, start, length, frame))
+                waiting.append((depth + 1, start, groups[frame]))
+            start += length
+    return boxes
+
+
+def flame_graph(stacks, title, html=True):
+    # type: (Dict[Tuple[Any, ...], float], str, bool) -> str
+    """Draw {stack: seconds} as a flame graph, root at the top: a self-contained SVG, or a page in which a click zooms.
+
+    Width is time, the order from left to right is that of the names and says nothing. Boxes below a thousandth are left out.
+    Nothing is loaded from anywhere; every name is escaped. Raises ValueError without any stack.
+    """
+    total = sum(stacks.values())
+    if not total > 0:
+        raise ValueError('no stacks to draw')
+    boxes = _flame_boxes(stacks, total / 1000.0)
+    height = (max(box[0] for box in boxes) + 1) * _FLAME_ROW + 30
+    parts = ['<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="monospace" font-size="11" role="img">'
+             % (_FLAME_WIDTH, height), '<title>%s</title><rect width="100%%" height="100%%" fill="#fff"/>' % _escape_markup(title),
+             '<text x="3" y="15" font-size="13" fill="#222">%s</text>' % _escape_markup(title)]
+    parts += [_flame_box(box, total) for box in boxes]
+    svg = '\n'.join(parts + ['</svg>'])
+    if not html:
+        return '<?xml version="1.0" encoding="UTF-8"?>\n%s\n' % svg
+    return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>%s</title>'
+            '<style>body{margin:1em;font-family:sans-serif;background:#fff;color:#222}svg{width:100%%}g{cursor:pointer}</style></head>\n'
+            '<body><p>Width is time; a click on a box widens it. <button type="button" onclick="zoom(0,1)">All</button></p>\n%s\n'
+            '<script>%s</script></body></html>\n' % (
+                _escape_markup(title), svg, _FLAME_SCRIPT.replace('WIDTH', str(_FLAME_WIDTH))))
+
+
+def _flame_box(box, total):
+    # type: (Tuple[int, float, float, Any], float) -> str
+    import zlib
+    depth, start, length, frame = box
+    x, width, y = start / total * _FLAME_WIDTH, length / total * _FLAME_WIDTH, depth * _FLAME_ROW + 24
+    name, room = frame[0], int((width - 6) / 6.6)
+    shown = '' if room < 3 else name if len(name) <= room else name[:room - 1] + '\u2026'
+    hue = zlib.crc32(frame_text(frame).encode('utf-8', 'replace')) % 50
+    return ('<g data-x="%.6f" data-w="%.6f" data-name="%s"><title>%s: %s, %.1f %%</title><rect x="%.2f" y="%d" width="%.2f" height="%d"'
+            ' fill="hsl(%d,85%%,72%%)" rx="1"/><text x="%.2f" y="%d" fill="#222">%s</text></g>' % (
+                start / total, length / total, _escape_markup(name), _escape_markup(frame_text(frame)), format_duration(length),
+                100.0 * length / total, x, y, max(0.5, width - 0.5), _FLAME_ROW - 1, hue, x + 3, y + 12, _escape_markup(shown)))
+
+
+class AdvancedProfiler(object):
+    """Find where a Python script spends its time and its memory, with the best profiler that is at hand.
+
+        profile = AdvancedProfiler('job.py', ['--fast']).profile_cpu_and_memory()
+        profile['functions'][0]['function'], profile['lines'][0]['size_mb']
+
+    `cpu` names the profiler of functions: profiling.sampling (in Python from 3.15 on), py-spy, pyinstrument, cProfile; `memory` that of
+    lines: memray, tracemalloc; 'none' is none, None the first that can be used, in this order. `options` are those of ScriptRunner.
+    Raises UsageError for a profiler that cannot be used and for a script that is none of Python's.
+
+    The script runs by its interpreter's own machinery: argv, __main__, sys.path, exit status, tracebacks, multiprocessing are as
+    without a profiler. What cannot be kept: it is slower, modules of the profiler stand in sys.modules, its output goes through
+    pipes, and until its first fork a thread of tracemalloc's looks at the memory. Its children are not profiled. A profiled run is
+    recorded as a script of its own, named 'job.py (profiled)', so that it teaches nothing about what is usual.
+    """
+
+    def __init__(self, script_path, script_args=None, cpu=None, memory=None, **options):
+        # type: (str, Optional[Sequence[str]], Optional[str], Optional[str], **Any) -> None
+        self.runner = ScriptRunner(script_path, script_args, **options)
+        self.cpu = cpu
+        self.memory = memory
+        self.stacks = {}  # type: Dict[Tuple[Any, ...], float]
+
+    def choose_tools(self):
+        # type: () -> Tuple[Optional[str], Optional[str]]
+        """Return the names of the profilers that would be used, of functions and of lines; None: none."""
+        _, cpu, memory = self._choose()
+        return cpu.name if cpu else None, memory.name if memory else None
+
+    def profile_cpu_and_memory(self):
+        # type: () -> Dict[str, Any]
+        """Run the script once under the profilers and return a dict. It is also kept with the run, as artefact `profile`.
+
+        `functions` (function, file, line, own and cumulative seconds, calls or None, share), most own time first; `lines` (file,
+        line, size_mb, blocks, text) at a moment when `lines_at_mb` were allocated of `traced_peak_mb` at the peak; `clock`: 'running'
+        counts time on a CPU, 'wall' waiting too; `io` (from the run's metrics); `slowdown` (seconds, usual_seconds of good runs
+        without a profiler or None, ratio or None, known: what is known of the tools); `notes` (what went wrong or is lost);
+        `result` of the run. `stacks` of this object is then {stack: seconds}, for `flame_graph`.
+        """
+        python, cpu, memory = self._choose()
+        if cpu is None and memory is None:
+            raise UsageError('profile: no profiler to use; leave --cpu or --memory out')
+        runner = self.runner
+        own_variables, own_form = runner.env_vars, runner._attempt_form
+        with _ProfileSession(python, cpu, memory) as session:
+            before = own_variables.get('PYTHONPATH', os.environ.get('PYTHONPATH'))
+            runner.env_vars = dict(own_variables, **session.environment(before))
+            runner._attempt_form = lambda plan, sinks: _ProfiledAttempt(plan, sinks, session)
+            try:
+                result = runner.run_script()
+            finally:
+                runner.env_vars, runner._attempt_form = own_variables, own_form
+            self.stacks = session.stacks
+        profile = dict(session.profile, result=result, io=_io_summary(result['metrics']))
+        profile['slowdown'] = self._slowdown(result, [tool for tool in (cpu, memory) if tool is not None])
+        return profile
+
+    def _choose(self):
+        # type: () -> Tuple[str, Optional[_ProfileTool], Optional[_ProfileTool]]
+        plan = resolve_script(self.runner.script_path, (), self.runner.module, self.runner.python)
+        if plan.argv[0] != (self.runner.python or sys.executable):
+            raise UsageError('%s: not a Python script by its name (.py); only those can be profiled' % self.runner.script_path)
+        probe = _probe_interpreter(plan.executable)
+        # memray and the profilers within the interpreter hook into the same place of it, and only one can have that.
+        barred = [tool.name for tool in _CPU_TOOLS if tool.attach is None] if self.memory == 'memray' else []
+        cpu = _choose_tool('cpu', _CPU_TOOLS, probe, self.cpu, barred)
+        barred = ['memray'] if cpu is not None and cpu.attach is None else []
+        return plan.executable, cpu, _choose_tool('memory', _MEMORY_TOOLS, probe, self.memory, barred)
+
+    def _slowdown(self, result, tools):
+        # type: (Dict[str, Any], Sequence[_ProfileTool]) -> Dict[str, Any]
+        """Say how slow the run was: against good runs of the same script without a profiler, else what is known of the tools."""
+        seconds, usual = result['metrics']['execution_time_seconds'], None
+        history = self.runner.history_manager
+        if history is not None and result['success']:
+            try:
+                rows = history.get_metric_series(result['script_path'].replace(' (profiled)', ''), 'execution_time_seconds', limit=20,
+                                                 good_only=True)
+            except RunnerError:
+                rows = []
+            times = sorted(row[2] for row in rows)
+            usual = times[len(times) // 2] if times else None
+        return {'seconds': seconds, 'usual_seconds': usual, 'ratio': seconds / usual if usual else None,
+                'known': {tool.name: tool.cost for tool in tools}}
+
+
+def _io_summary(metrics):
+    # type: (Dict[str, Any]) -> Dict[str, Any]
+    names = ('io_read_mb', 'io_write_mb', 'block_io_operations', 'stdout_bytes', 'stderr_bytes', 'num_fds', 'page_faults',
+             'context_switches')
+    return {name: metrics[name] for name in names}
+
+
+# -- what watching costs ---------------------------------------------------------------------------------
+
+def paired_interval(values, level=0.95):
+    # type: (Sequence[float], float) -> Dict[str, Any]
+    """Return the median of values with a confidence interval that assumes nothing of their distribution (sign test).
+
+    Keys: value, low, high, level (what the interval really has, at least `level`). With fewer than 6 values the ends are
+    None, since even the extremes do not reach 95 %.
+
+    >>> paired_interval([1, 2, 3, 4, 5, 6])
+    {'value': 3.5, 'low': 1, 'high': 6, 'level': 0.96875}
+    """
+    ordered, n = sorted(values), len(values)
+    middle = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2.0
+    outside, tail, share = -1, 0.0, 0.5 ** n
+    for k in range(n // 2):
+        if 2.0 * (tail + share) > 1.0 - level:
+            break
+        tail += share
+        outside, share = k, share * (n - k) / (k + 1)
+    if outside < 0:
+        return {'value': middle, 'low': None, 'high': None, 'level': None}
+    return {'value': middle, 'low': ordered[outside], 'high': ordered[n - 1 - outside], 'level': 1.0 - 2.0 * tail}
+
+
+def overhead_sentence(ratio, difference):
+    # type: (Dict[str, Any], Dict[str, Any]) -> str
+    """Say what watching costs, from intervals of `paired_interval`: of the quotients and of the differences in seconds.
+
+    >>> overhead_sentence({'value': 1.2, 'low': 1.1, 'high': 1.3}, {'value': 0.02, 'low': 0.01, 'high': 0.03})
+    'watching costs 20 ms a run (10 to 30 ms): 1.20 times the bare time (1.10 to 1.30)'
+    """
+    if difference['low'] is None:
+        return 'cannot tell what watching costs: at least 6 rounds are needed'
+    low, high = 1000.0 * difference['low'], 1000.0 * difference['high']
+    if difference['low'] <= 0 <= difference['high']:
+        return 'no cost of watching found: it is between %.0f and %.0f ms a run' % (low, high)
+    return 'watching %s %.0f ms a run (%.0f to %.0f ms): %.2f times the bare time (%.2f to %.2f)' % (
+        'costs' if difference['value'] > 0 else 'seems to save', 1000.0 * abs(difference['value']), min(abs(low), abs(high)),
+        max(abs(low), abs(high)), ratio['value'], ratio['low'], ratio['high'])
+
+
+class StressTest(object):
+    """Measure what watching costs a script of yours, on this machine, now.
+
+        StressTest('job.py').measure_overhead(10)['sentence']
+
+    `python -m runner` is measured as a whole, from outside, against the bare script, both by the same means. Runs are recorded
+    in a history that goes away; yours is not touched. `options` (timeout, python, working_dir, env_vars) are those of ScriptRunner.
+    """
+
+    def __init__(self, script_path, script_args=None, **options):
+        # type: (str, Optional[Sequence[str]], **Any) -> None
+        self.script_path = script_path
+        self.script_args = list(script_args or ())
+        self.module = options.pop('module', False)
+        self.options = dict(options, enable_history=False)
+        self.options['env_vars'] = dict(self._where_we_are(), **(options.get('env_vars') or {}))
+        self._bare()                                        # wrong options are told at once
+
+    @staticmethod
+    def _where_we_are():
+        # type: () -> Dict[str, str]
+        """Return the variables with which a Python finds this module, last in its path; both sides get them."""
+        here = os.path.dirname(os.path.abspath(__file__))
+        given = [entry for entry in os.environ.get('PYTHONPATH', '').split(os.pathsep) if entry]
+        if here in given or os.path.basename(here) == 'site-packages':
+            return {}
+        return {'PYTHONPATH': os.pathsep.join(given + [here])}
+
+    def _bare(self):
+        # type: () -> ScriptRunner
+        return ScriptRunner(self.script_path, self.script_args, module=self.module, **self.options)
+
+    def _watched(self, folder, *more):
+        # type: (str, *str) -> ScriptRunner
+        words = ['--quiet', '--history-db', os.path.join(folder, 'history.db')] + list(more)
+        words += ['-m'] if self.module else ['--']
+        options = dict(self.options, python=sys.executable)
+        if self.options.get('python'):
+            words[:0] = ['--python', self.options['python']]
+        return ScriptRunner('runner', words + [self.script_path] + self.script_args, module=True, **options)
+
+    def measure_overhead(self, runs=10, on_run=None):
+        # type: (int, Optional[Callable[[int, int], Any]]) -> Dict[str, Any]
+        """Run the script bare and watched in turn, `runs` times each, in an order that favours neither; return a dict.
+
+        `runs`, `metrics`: for time (`execution_time_seconds`), CPU (`cpu_seconds`) and memory (`memory_max_mb`) the medians `bare`
+        and `watched`, and `ratio` and `difference` within each round as `paired_interval` gives them; `sentence` of the time.
+        `on_run(done, total)` is called after each. Raises RunnerError when the script does not succeed: what fails early
+        looks fast.
+        """
+        with _ScratchFolder() as folder:
+            for run in (self._bare(), self._watched(folder)):          # byte code, page cache, a history that is there
+                run.run_script()
+            try:
+                found = run_ab(self._bare, lambda: self._watched(folder), runs, on_run)
+            except LaunchError:
+                raise
+            except RunnerError as error:
+                raise RunnerError('overhead: ' + str(error).replace('ab: A ', 'the bare script ').replace(
+                    'ab: B ', 'the watched script '))
+        values = {entry['metric']: entry['values'] for entry in found['metrics']}
+        values['cpu_seconds'] = {side: [a + b for a, b in zip(values['user_time'][side], values['system_time'][side])]
+                                 for side in ('a', 'b')}
+        metrics = {name: _overhead_of(values[name]['a'], values[name]['b'])
+                   for name in ('execution_time_seconds', 'cpu_seconds', 'memory_max_mb')}
+        entry = metrics['execution_time_seconds']
+        return {'runs': runs, 'metrics': metrics, 'sentence': overhead_sentence(entry['ratio'], entry['difference'])}
+
+    def measure_sampling(self, seconds=0.5):
+        # type: (float) -> Dict[str, Any]
+        """Sample this process as often as can be for some seconds; return how often that was.
+
+        `samples_per_second` of all SAMPLE_FIELDS, `values_per_second`, `microseconds_per_sample` of CPU time, and
+        `share_at_10_hz`: the share of one core that ten samples a second would take.
+        """
+        monitor = ProcessMonitor(os.getpid(), 1e-6)
+        began = time.monotonic()
+        monitor.start()
+        time.sleep(seconds)
+        monitor.stop()
+        took = time.monotonic() - began
+        summary = monitor.get_summary()
+        count, cpu = summary['monitor_samples'], summary['monitor_cpu_seconds']
+        each = cpu / count if count and cpu is not None else None
+        return {'seconds': took, 'samples': count, 'samples_per_second': count / took,
+                'values_per_second': count * len(SAMPLE_FIELDS) / took,
+                'microseconds_per_sample': None if each is None else 1e6 * each, 'share_at_10_hz': None if each is None else 10.0 * each}
+
+    def run_parallel(self, count=8):
+        # type: (int) -> Dict[str, Any]
+        """Start the watched script `count` times at once, all into one new history, and wait for all.
+
+        Returns `runs`, `recorded` (rows of ended runs in the file, counted with plain SQLite), `succeeded`, and of the delay
+        that watching added to each (its whole time less the script's own, in seconds) `delay_median`, `delay_p99`, `delay_max`.
+        """
+        with _ScratchFolder() as folder:
+            runners = [self._watched(folder, '--json-output', os.path.join(folder, '%d.json' % number)) for number in range(count)]
+            outcomes = _run_at_once(runners)
+            recorded = _count_ended(os.path.join(folder, 'history.db'))
+            told = [_delay_of(outcome, os.path.join(folder, '%d.json' % number))
+                    for number, outcome in enumerate(outcomes) if outcome is not None]
+        delays = sorted(delay for delay in told if delay is not None)
+        return {'runs': count, 'recorded': recorded, 'succeeded': sum(bool(r and r['success']) for r in outcomes),
+                'delay_median': delays[len(delays) // 2] if delays else None,
+                'delay_p99': delays[min(len(delays) - 1, int(0.99 * len(delays)))] if delays else None,
+                'delay_max': delays[-1] if delays else None}
+
+
+class _ScratchFolder(object):
+    """A private folder for the length of a with block."""
+
+    def __enter__(self):
+        # type: () -> str
+        import tempfile
+        self._path = tempfile.mkdtemp(prefix='script-runner-stress-')
+        return self._path
+
+    def __exit__(self, *_):
+        # type: (*Any) -> None
+        import shutil
+        shutil.rmtree(self._path, ignore_errors=True)
+
+
+def _overhead_of(bare, watched):
+    # type: (Sequence[float], Sequence[float]) -> Dict[str, Any]
+    """Compare round by round, so that what else the machine does meanwhile hits both alike."""
+    pairs = list(zip(bare, watched))
+    entry = {'bare': paired_interval(bare)['value'], 'watched': paired_interval(watched)['value'], 'ratio': None,
+             'difference': paired_interval([b - a for a, b in pairs])}
+    if min(bare) > 0:
+        entry['ratio'] = paired_interval([b / a for a, b in pairs])
+    return entry
+
+
+def _run_at_once(runners):
+    # type: (Sequence[ScriptRunner]) -> List[Optional[Dict[str, Any]]]
+    """Run each in a thread of its own, all at once; None for one that could not be run."""
+    import threading
+    results = [None] * len(runners)  # type: List[Optional[Dict[str, Any]]]
+
+    def work(number):
+        # type: (int) -> None
+        try:
+            results[number] = runners[number].run_script()
+        except RunnerError:
+            pass
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(runners))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def _count_ended(path):
+    # type: (str) -> int
+    """Count runs that are recorded as ended, as any SQLite tool would."""
+    import sqlite3
+    if not os.path.exists(path):
+        return 0
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute("SELECT count(*) FROM executions WHERE status <> 'running'").fetchone()[0]
+    finally:
+        connection.close()
+
+
+def _delay_of(outcome, path):
+    # type: (Dict[str, Any], str) -> Optional[float]
+    """Return the whole time of a watched run less the script's own, from the result that it wrote."""
+    import json
+    try:
+        with open(path, encoding='utf-8') as file:
+            inner = json.load(file)['metrics']['execution_time_seconds']
+    except (OSError, ValueError, KeyError):
+        return None
+    return outcome['metrics']['execution_time_seconds'] - inner
+
+
+# ======================================================================================================
 # 15. Reports
 # ======================================================================================================
 
@@ -14572,6 +15581,97 @@ def format_live(elapsed, samples, estimate, columns):
     for part in parts:
         line += part if len(line) + len(part) <= space else ''
     return line
+
+
+def _short_path(path, width=40):
+    # type: (str, int) -> str
+    """Shorten a path at its beginning.
+
+    >>> _short_path('/usr/lib/python3.11/json/decoder.py', 20)
+    '.../json/decoder.py'
+    """
+    if len(path) <= width:
+        return path
+    words = path.replace('\\', '/').split('/')
+    kept = words[-1]
+    for word in reversed(words[:-1]):
+        if len(word) + len(kept) + 5 > width:
+            break
+        kept = word + '/' + kept
+    return '.../' + kept
+
+
+def format_profile(profile, count=10):
+    # type: (Dict[str, Any], int) -> str
+    """Return a profile for a terminal: functions by their own and by cumulative time, lines by memory, I/O, what it cost."""
+    parts = []
+    if profile['cpu_tool'] is not None:
+        clock = 'on a CPU' if profile['clock'] == 'running' else 'wall clock'
+        for name, title in (('own', 'own time'), ('cumulative', 'cumulative time')):
+            rows = [row for row in sorted(profile['functions'], key=lambda row: -row[name]) if row[name] >= 0.0005][:count]
+            if rows:
+                parts.append('functions by %s (%s, %s)\n%s' % (title, profile['cpu_tool'], clock, _format_functions(rows)))
+    if profile['memory_tool'] is not None and profile['lines']:
+        rows = [['memory', 'blocks', 'line', '']] + [
+            [format_mib(line['size_mb']), str(line['blocks']), '%s:%d' % (_short_path(line['file']), line['line']), line['text'][:50]]
+            for number, line in enumerate(profile['lines'][:count]) if number == 0 or line['size_mb'] >= 0.05]
+        parts.append('lines by memory (%s, when %s were allocated; the peak was %s)\n%s' % (
+            profile['memory_tool'], format_mib(profile['lines_at_mb']), format_mib(profile['traced_peak_mb']),
+            format_table(rows, right=(0, 1))))
+    if profile.get('io') is not None:
+        parts.append('I/O\n' + ', '.join('%s %s' % (name, brief_value(name, value)) for name, value in profile['io'].items()))
+    if profile.get('slowdown') is not None:
+        parts.append(_slowdown_text(profile['slowdown']))
+    return '\n\n'.join(parts + ['note: ' + note for note in profile['notes']])
+
+
+def _format_functions(rows):
+    # type: (Sequence[Dict[str, Any]]) -> str
+    table = [['own', 'share', 'cumulative', 'calls', 'function']]
+    for row in rows:
+        place = '' if not row['file'] else ' (%s%s)' % (_short_path(row['file']), ':%d' % row['line'] if row['line'] else '')
+        table.append([format_duration(row['own']), '%.1f %%' % (100.0 * row['share']), format_duration(row['cumulative']),
+                      '-' if row['calls'] is None else str(row['calls']), row['function'] + place])
+    return format_table(table, right=(0, 1, 2, 3))
+
+
+def _slowdown_text(slowdown):
+    # type: (Dict[str, Any]) -> str
+    known = '; '.join('%s: %s' % pair for pair in sorted(slowdown['known'].items()))
+    if slowdown['ratio'] is None:
+        return 'took %s with the profiler; without it, unknown (no good run in the history). %s' % (
+            format_duration(slowdown['seconds']), known)
+    return 'took %s with the profiler, %.1f times the usual %s without. %s' % (
+        format_duration(slowdown['seconds']), slowdown['ratio'], format_duration(slowdown['usual_seconds']), known)
+
+
+def format_overhead(overhead):
+    # type: (Dict[str, Any]) -> str
+    """Return what `StressTest.measure_overhead` found as a table and a sentence; with sampling and parallel runs, where measured."""
+    rows = [['', 'bare', 'watched', 'difference', '95 % interval', 'ratio', '95 % interval']]
+    for name, unit, factor in (('execution_time_seconds', 'ms', 1000.0), ('cpu_seconds', 'ms', 1000.0), ('memory_max_mb', 'MiB', 1.0)):
+        entry = overhead['metrics'][name]
+        rows.append([name, '%.1f %s' % (factor * entry['bare'], unit), '%.1f %s' % (factor * entry['watched'], unit),
+                     '%+.1f %s' % (factor * entry['difference']['value'], unit), _interval(entry['difference'], '%+.1f', factor),
+                     '-' if entry['ratio'] is None else '%.3f' % entry['ratio']['value'], _interval(entry['ratio'], '%.3f')])
+    parts = [format_table(rows, right=(1, 2, 3, 4, 5, 6)), overhead['sentence']]
+    sampling, parallel = overhead.get('sampling'), overhead.get('parallel')
+    if sampling is not None:
+        parts.append('sampling: %.0f samples a second at most, %s values; at 10 a second %s of a core' % (
+            sampling['samples_per_second'], format(int(sampling['values_per_second']), ','),
+            'an unknown share' if sampling['share_at_10_hz'] is None else '%.3f %%' % (100.0 * sampling['share_at_10_hz'])))
+    if parallel is not None:
+        parts.append('%d runs at once: %d succeeded, %d recorded; added to each: median %s, p99 %s' % (
+            parallel['runs'], parallel['succeeded'], parallel['recorded'], format_duration(parallel['delay_median']),
+            format_duration(parallel['delay_p99'])))
+    return '\n\n'.join(parts)
+
+
+def _interval(entry, form, factor=1.0):
+    # type: (Optional[Dict[str, Any]], str, float) -> str
+    if entry is None or entry['low'] is None:
+        return '-'
+    return '%s to %s' % (form % (factor * entry['low']), form % (factor * entry['high']))
 
 
 def _verdict(run):
@@ -14702,8 +15802,21 @@ def format_run(run, samples, attempts, artefacts, advice=None, sightings=None, j
         if tail:
             lines += ['', 'end of %s' % name] + ['  ' + _printable(line) for line in tail.splitlines()[-20:]]
     for name, text in artefacts.items():
-        lines += ['', name] + ['  ' + _printable(line) for line in text.splitlines()]
+        if name == 'profile_stacks':
+            text = '%d stacks; show --json prints them' % len(text.splitlines())
+        shown = _kept_profile(text) if name == 'profile' else text
+        lines += ['', name] + ['  ' + _printable(line) for line in shown.splitlines()]
     return '\n'.join(lines)
+
+
+def _kept_profile(text):
+    # type: (str) -> str
+    """Return a profile that was kept with a run in readable form; as it is, where redaction made it unreadable."""
+    import json
+    try:
+        return format_profile(json.loads(text))
+    except (ValueError, KeyError, TypeError):
+        return text
 
 
 def _format_sightings(run_id, sightings):
@@ -16065,6 +17178,50 @@ def _ab_verb(arguments, options):
     return 0
 
 
+def _overhead_verb(arguments, options):
+    # type: (Any, Dict[str, Any]) -> int
+    test = StressTest(arguments.script, arguments.args, module=arguments.module, timeout=arguments.timeout, python=arguments.python)
+    told = (lambda done, total: _say('%d of %d runs' % (done, total))) if options.get('verbose') else None
+    overhead = test.measure_overhead(arguments.runs, told)
+    overhead['sampling'] = test.measure_sampling()
+    if arguments.parallel:
+        overhead['parallel'] = test.run_parallel(arguments.parallel)
+    _print(to_json(overhead) if arguments.json else format_overhead(overhead))
+    return 0
+
+
+def _profile_verb(arguments, options):
+    # type: (Any, Dict[str, Any]) -> int
+    """Profile a script. stdout is the script's and the report goes to stderr; with --json it is the other way round."""
+    flame = arguments.flame
+    if flame is not None and not flame.endswith(('.html', '.svg')):
+        raise UsageError('--flame %s: what kind of file? name it .html or .svg' % flame)
+    if flame is not None and not os.path.isdir(os.path.dirname(os.path.abspath(flame))):
+        raise UsageError('--flame %s: no such folder' % flame)
+    profiler = AdvancedProfiler(
+        arguments.script, arguments.args, arguments.cpu, arguments.memory, module=arguments.module, timeout=arguments.timeout,
+        python=arguments.python, history_db=options.get('history_db'), enable_history=not arguments.no_history)
+    profiler.runner._sinks = (2, 2) if arguments.json else (1, 2)
+    profile = profiler.profile_cpu_and_memory()
+    result = profile['result']
+    if arguments.json:
+        _print(to_json(profile))
+    elif not options.get('quiet'):
+        _say(format_profile(profile))
+    if flame is not None:
+        _write_flame(flame, profiler.stacks, '%s, %s' % (result['script_path'], profile['cpu_tool']))
+    _report_run(result, options)
+    return exit_status_of(result)
+
+
+def _write_flame(path, stacks, title):
+    # type: (str, Dict[Any, float], str) -> None
+    try:
+        write_atomically(path, flame_graph(stacks, title, path.endswith('.html')).encode('utf-8', 'replace'))
+    except (OSError, ValueError) as error:
+        _say('%s: flame graph not written: %s' % (path, getattr(error, 'strerror', None) or error))
+
+
 def _config_verb(arguments, options):
     # type: (Any, Dict[str, Any]) -> int
     if arguments.action != 'check':
@@ -16777,16 +17934,18 @@ def _dashboard_verb(arguments, options):
 class _Verb(object):
     """One verb: what --help says of it, what carries it out, and its arguments as (names, keywords) of argparse's add_argument.
 
-    `json` gives it --json as well. A `type` among the keywords may raise UsageError.
+    `json` gives it --json as well. A `type` among the keywords may raise UsageError. With `runs_script` its options end at a
+    script, whose words are all its own.
     """
-    __slots__ = ('help', 'carry_out', 'arguments', 'json')
+    __slots__ = ('help', 'carry_out', 'arguments', 'json', 'runs_script')
 
-    def __init__(self, help, carry_out, arguments=(), json=True):
-        # type: (str, Any, Sequence[Tuple[Tuple[str, ...], Dict[str, Any]]], bool) -> None
+    def __init__(self, help, carry_out, arguments=(), json=True, runs_script=False):
+        # type: (str, Any, Sequence[Tuple[Tuple[str, ...], Dict[str, Any]]], bool, bool) -> None
         self.help = help
         self.carry_out = carry_out
         self.arguments = arguments
         self.json = json
+        self.runs_script = runs_script
 
 
 def _argument(*names, **keywords):
@@ -16795,6 +17954,8 @@ def _argument(*names, **keywords):
 
 
 _RUN_ARGUMENT = _argument('run', metavar='RUN', help="the number of a run, or 'last'")
+_RUN_SCRIPT_ARGUMENT = _argument('script', metavar='SCRIPT', help='the script, or -m MODULE')
+_RUN_WORDS_ARGUMENT = _argument('args', nargs='*', metavar='ARGS', help='its words: options end at the script')
 _SCRIPT_ARGUMENT = _argument('script', nargs='?', metavar='SCRIPT', help='only runs of this script')
 _METRIC_ARGUMENT = _argument('metric', metavar='METRIC', help='a metric (python -m runner metrics lists them)')
 _SINCE_ARGUMENT = _argument('--since', metavar='D', type=_read_positive_duration, help='only runs of the last 7d, 12h, …')
@@ -16858,6 +18019,21 @@ _VERBS = {
         _argument('--runs', metavar='N', type=_read_count, default=10, help='runs of each (default 10)'),
         _argument('--timeout', metavar='D', type=_read_positive_duration, help='end a run after this long'),
         _argument('--record', action='store_true', help='keep the runs in the history'))),
+    'overhead': _Verb('say what watching costs a script: bare and watched in turn', _overhead_verb, (
+        _argument('--runs', metavar='N', type=_read_count, default=10, help='runs of each (default 10)'),
+        _argument('--parallel', metavar='N', type=_read_count, help='then also N at once, into one history'),
+        _argument('--timeout', metavar='D', type=_read_positive_duration, help='end a run after this long'),
+        _argument('--python', metavar='EXE', help='interpreter for .py scripts and -m'),
+        _RUN_SCRIPT_ARGUMENT, _RUN_WORDS_ARGUMENT), runs_script=True),
+    'profile': _Verb('run a Python script and say which functions take time and which lines memory', _profile_verb, (
+        _argument('--cpu', metavar='TOOL', help='%s or none (default: the first at hand)' % ', '.join(t.name for t in _CPU_TOOLS)),
+        _argument('--memory', metavar='TOOL', help='%s or none (default: the first at hand)' % ', '.join(
+            t.name for t in _MEMORY_TOOLS)),
+        _argument('--flame', metavar='FILE', help='write a flame graph: .html or .svg'),
+        _argument('--timeout', metavar='D', type=_read_positive_duration, help='end the run after this long'),
+        _argument('--python', metavar='EXE', help='interpreter for .py scripts and -m'),
+        _argument('--no-history', action='store_true', help='keep no record of this run'),
+        _RUN_SCRIPT_ARGUMENT, _RUN_WORDS_ARGUMENT), runs_script=True),
     'config': _Verb('check a settings file; or print its JSON schema, or an example with every key', _config_verb, (
         _argument('action', choices=('check', 'schema', 'example'), metavar='check|schema|example', help='what to do'),
         _argument('file', nargs='*', metavar='FILE', help='the settings files to check')), json=False),
@@ -16914,13 +18090,30 @@ def build_verb_parser(verb):
     return parser
 
 
+def _cut_at_script(verb, words):
+    # type: (str, Sequence[str]) -> Tuple[List[str], List[str]]
+    """Cut the words of a verb before its script, or the -m or -- before that."""
+    with_value = set(name for names, keywords in _VERBS[verb].arguments for name in names
+                     if name.startswith('-') and 'action' not in keywords)
+    with_value.update(option.flag for option in _OPTIONS if option.everywhere and option.read is not None)
+    at = 0
+    while at < len(words) and words[at].startswith('-') and words[at] not in ('-', '-m', '--'):
+        at += 2 if words[at] in with_value else 1
+    return list(words[:at]), list(words[at:])
+
+
 def _verb_command(words):
     # type: (_Words) -> int
     verb = words.verb or ''
     for option in _OPTIONS:
         if option.name in words.options and not option.everywhere:
             raise UsageError('%s: an option of a run, not of %r' % (option.flag, verb))
-    arguments = build_verb_parser(verb).parse_args(words.rest)
+    own, of_script = _cut_at_script(verb, words.rest) if _VERBS[verb].runs_script else (words.rest, [])
+    module = of_script[:1] == ['-m']
+    of_script = of_script[1:] if of_script[:1] in (['-m'], ['--']) else of_script
+    arguments = build_verb_parser(verb).parse_args(own + (['--'] + of_script[:1] if of_script else []))
+    if _VERBS[verb].runs_script:
+        arguments.module, arguments.args = module, of_script[1:]
     options = dict(words.options)
     options.update((option.name, getattr(arguments, option.name)) for option in _OPTIONS
                    if option.everywhere and hasattr(arguments, option.name))

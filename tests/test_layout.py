@@ -23,6 +23,7 @@ SECTIONS = {
     11: ('Alerts', {1, 2, 3, 7, 8, 9}),
     12: ('Settings', {1, 2, 3, 5, 6, 7, 10, 11}),
     13: ('ScriptRunner', set(range(1, 13))),
+    14: ('Profiling', {1, 2, 4, 5, 13}),
     15: ('Reports', {1, 2, 8, 10}),
     16: ('Command line', set(range(1, 16))),
 }
