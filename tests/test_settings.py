@@ -11,7 +11,7 @@ import runner
 
 EXAMPLE = os.path.join(os.path.dirname(TESTS), 'config.example.yaml')
 #: Options that are no setting: they name the file itself, or make sense for one call only.
-NO_SETTINGS = {'config', 'dry_run', 'live'}
+NO_SETTINGS = {'config', 'dry_run'}
 #: Options that stand as entries of a list in the file.
 AS_ENTRIES = {'gate', 'regression', 'alert'}
 
