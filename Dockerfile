@@ -4,6 +4,7 @@
 FROM python:3.13-slim AS build
 WORKDIR /source
 COPY pyproject.toml setup.py requirements.txt README.md LICENSE runner.py ./
+COPY dashboard ./dashboard/
 RUN python -m pip wheel --no-cache-dir --wheel-dir /wheels .
 
 FROM python:3.13-slim

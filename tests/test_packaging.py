@@ -213,9 +213,24 @@ def test_the_image_takes_all_that_is_built_and_no_more():
         text = file.read()
     with open(os.path.join(CHECKOUT, '.dockerignore')) as file:
         allowed = set(line[1:] for line in file.read().split('\n') if line.startswith('!'))
-    copied = re.search(r'^COPY (.*) \./$', text, re.M).group(1).split()
-    assert set(copied) == allowed and all(os.path.exists(os.path.join(CHECKOUT, name)) for name in copied)
+    copied = re.findall(r'\S+', ' '.join(re.findall(r'^COPY (.*) \./\S*$', text, re.M)))
+    assert set(name.split('/')[0] for name in allowed) == set(copied) and all(os.path.exists(os.path.join(CHECKOUT, name)) for name in allowed)
     assert re.search(r'^USER \d+$', text, re.M) and 'ENTRYPOINT ["python-script-runner"]' in text
+
+
+@thorough_only
+def test_what_the_image_is_built_from_makes_the_wheel(repository, tmp_path):
+    """The files that .dockerignore lets through are enough: the wheel is the one that is released."""
+    folder, env = repository
+    source = tmp_path / 'source'
+    with open(os.path.join(CHECKOUT, '.dockerignore')) as file:
+        for name in [line[1:].strip() for line in file if line.startswith('!')]:
+            target = source / name
+            os.makedirs(str(target.parent), exist_ok=True)
+            shutil.copy(str(folder / name), str(target))
+    call([sys.executable, '-W', 'ignore', 'setup.py', '--quiet', 'bdist_wheel'], source, env)
+    wheel, = os.listdir(str(source / 'dist'))
+    assert 'holds what it shall' in call([sys.executable, '.ci/check_distribution.py', str(source / 'dist' / wheel)], folder, env)
 
 
 @pytest.fixture
