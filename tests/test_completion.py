@@ -113,7 +113,8 @@ zpty shell zsh -f -i
 zpty -w shell 'PS1= ; unsetopt zle_bracketed_paste 2>/dev/null; autoload -Uz compinit; compinit -u -D; source ./completion.zsh
  compadd() { local -a found; builtin compadd -O found "$@"; print -rl -- $found >> offered; builtin compadd "$@"; }
  zstyle ":completion:*" list-prompt ""; setopt no_beep no_list_ambiguous; bindkey "^I" complete-word; rm -f offered
- tell() { print -rl -- ${(z)BUFFER} >> offered; }; zle -N tell; bindkey "^X" tell; print re''ady'
+ tell() { print -rl -- ${(z)BUFFER} >> offered; }; zle -N tell; bindkey "^X" tell
+ zle-line-init() { print -n re""ady }; zle -N zle-line-init'
 zpty -r shell line '*ready*'
 print -rn -- '' > offered
 zpty -w -n shell $'python-script-runner %s\t\C-x'
