@@ -6405,8 +6405,8 @@ def _times_of_7(row):
     if start is None or end is None:
         if saved is None:
             raise UsageError('%r: not a time' % (row.get('start_time'),))
-        seconds = row.get('execution_time_seconds')
-        return saved - int(seconds * 1e6 if _is_finite(seconds) else 0), saved
+        seconds = row.get('execution_time_seconds')  # type: Any
+        return saved - (int(seconds * 1e6) if _is_finite(seconds) else 0), saved
     shift = None  # type: Optional[int]
     if saved is not None:
         shift = (saved - end + _ZONE // 2) // _ZONE * _ZONE
