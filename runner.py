@@ -6368,7 +6368,7 @@ def _record_of_7(row, values, folder):
         'attempt_number': row.get('attempt_number') or 1, 'labels': {'imported': 'python-script-runner 7'},
         'correlation_id': _dashed(hashlib.sha256(identity.encode('utf-8', 'replace')).hexdigest()[:32]),
         'hostname': None, 'username': None, 'platform': row.get('platform') or None,
-        'python_version': (str(row.get('python_version') or '').split() or [None])[0]}
+        'python_version': str(row.get('python_version') or '').split(' ')[0] or None}
 
 
 def _is_finite(value):
