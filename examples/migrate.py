@@ -1,6 +1,7 @@
 """A migration that may be stopped: python -m runner --lock migrate --timeout 30m --grace 1m migrate.py app.db
 
-It runs in one transaction. TERM (a time limit, a deploy that is taken back) rolls it back and exits with 75, try again later.
+It runs in one transaction. TERM (a time limit, a deploy that is taken back) rolls it back, also in the middle of a
+statement, and it exits with 75: try again later.
 """
 import signal
 import sqlite3
@@ -11,39 +12,41 @@ STEPS = [
     'CREATE INDEX IF NOT EXISTS orders_by_customer ON orders (customer)',
 ]
 
-
-class Stopped(Exception):
-    """TERM came."""
+stopped = []          # the signals that came
 
 
-def stop(number, frame):
-    """Leave the step that runs; the transaction is rolled back by whoever catches this."""
-    raise Stopped()
-
-
-def migrate(path):
+def migrate(connection):
     """Bring the database to version 2; returns the exit status."""
-    connection = sqlite3.connect(path, isolation_level=None)
+    if connection.execute('PRAGMA user_version').fetchone()[0] >= 2:
+        print('nothing to do')
+        return 0
+    connection.execute('BEGIN IMMEDIATE')
     try:
-        if connection.execute('PRAGMA user_version').fetchone()[0] >= 2:
-            print('nothing to do')
-            return 0
-        connection.execute('BEGIN IMMEDIATE')
         for step in STEPS:
             connection.execute(step)
         connection.execute('PRAGMA user_version = 2')
         connection.execute('COMMIT')
-    except Stopped:
+    except sqlite3.OperationalError:
         if connection.in_transaction:
             connection.execute('ROLLBACK')
+        if not stopped:
+            raise
         print('rolled back', file=sys.stderr)
         return 75
-    finally:
-        connection.close()
     print('migrated')
     return 0
 
 
+def main(path):
+    """Open the database so that a long statement looks now and then whether it shall stop."""
+    signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.set_progress_handler(lambda: bool(stopped), 10000)
+    try:
+        return migrate(connection)
+    finally:
+        connection.close()
+
+
 if __name__ == '__main__':
-    signal.signal(signal.SIGTERM, stop)
-    sys.exit(migrate(sys.argv[1] if len(sys.argv) > 1 else 'app.db'))
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else 'app.db'))
