@@ -17778,6 +17778,8 @@ def _advise(manager, script):
         rows = manager.get_metric_series(script, name, limit=_USUAL_RUNS, good_only=True)
         record = recommend_limit(_good_values(rows), margin)
         record.update(limit=limit, metric=name, text=None)
+        if limit == 'CPUs':                        # a tenth on top would give every script with one thread a second core
+            record['recommended'] = record['largest']
         if record['recommended'] is not None:
             record['text'] = _round_up(limit, record['recommended'])
         records.append(record)
