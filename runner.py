@@ -5046,8 +5046,8 @@ class HistoryManager(object):
                                    'python-script-runner' % (self.db_path, version, _SCHEMA_VERSION))
             return version
         if {'executions', 'metrics'} <= tables:
-            raise HistoryError('%s: a history of python-script-runner 7, which this version does not write to; name another '
-                               'file with --history-db' % self.db_path)
+            raise HistoryError('%s: a history of python-script-runner 7, which this version does not write to; take it in with '
+                               'python -m runner history import FILE, and name another with --history-db' % self.db_path)
         if tables or application or version:
             raise HistoryError('%s: an SQLite file of another program; name another with --history-db' % self.db_path)
         return 0
@@ -5113,6 +5113,29 @@ class HistoryManager(object):
         complete = _complete_record(record)
         with _Writing(self) as connection:
             return _store_run(connection, complete)
+
+    def import_history(self, path, on_progress=None):
+        # type: (str, Optional[Callable[[int], Any]]) -> Dict[str, Any]
+        """Take in the runs of a history of python-script-runner 7, with their alerts; doing so again changes nothing.
+
+        The file is only read. Returns {'imported', 'known' (runs that were there already), 'unreadable' (their numbers in that
+        file: they have no time)}. Each run gets the label imported, and no host: a regression gate does not compare with it,
+        since version 7 measured otherwise. `on_progress(runs so far)` is called now and then. Raises HistoryError for
+        another file.
+        """
+        answer = {'imported': 0, 'known': 0, 'unreadable': []}  # type: Dict[str, Any]
+        with _HistoryOf7(path) as old:
+            while True:
+                runs, unreadable = old.read_some()
+                answer['unreadable'] += unreadable
+                if not runs and not unreadable:
+                    return answer
+                with _Writing(self) as connection:
+                    taken = sum(_take_in_run_of_7(connection, record, alerts) for record, alerts in runs)
+                answer['imported'] += taken
+                answer['known'] += len(runs) - taken
+                if on_progress is not None:
+                    on_progress(answer['imported'] + answer['known'])
 
     def cleanup_old_data(self, days, limit=None):
         # type: (float, Optional[int]) -> int
@@ -6244,6 +6267,179 @@ class _ParquetExport(object):
 
 
 _EXPORT_WRITERS = {'csv': _CsvExport, 'json': _JsonExport, 'jsonl': _JsonLinesExport, 'parquet': _ParquetExport}  # type: Dict[str, Any]
+
+
+# -- histories of version 7 ------------------------------------------------------------------------------
+
+# How its metrics are called here. Its CPU percentages are no measure of ours: each process counts as 0 when it is first seen.
+_METRICS_OF_7 = {'sample_count': 'monitor_samples', 'cpu_max': 'v7_cpu_max', 'cpu_avg': 'v7_cpu_avg', 'cpu_min': 'v7_cpu_min'}
+_OTHERS_OF_7 = ('_before', '_after', '_delta', 'sampling_efficiency')      # of the runner itself, not of the script
+_IDENTITY_OF_7 = ('id', 'script_path', 'script_args', 'start_time', 'end_time', 'created_at')
+_ZONE = 900000000                      # microseconds; time zones differ by quarters of an hour
+
+
+class _HistoryOf7(object):
+    """The runs of a database of python-script-runner 7, some hundred at a time; a context manager."""
+
+    def __init__(self, path):
+        # type: (str) -> None
+        self._path = os.path.abspath(path)
+        self._connection = None  # type: Any
+        self._rows = None  # type: Any
+
+    def __enter__(self):
+        # type: () -> _HistoryOf7
+        if not os.path.isfile(self._path):
+            raise HistoryError('%s: no such file' % self._path)
+        sqlite3 = _sqlite()
+        try:
+            self._connection = sqlite3.connect('file:%s?mode=ro' % _uri_quote(self._path), timeout=30.0, uri=True)
+            self._connection.text_factory = lambda data: data.decode('utf-8', 'replace')
+            tables = self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            names = set(row[0] for row in tables)
+            if not {'executions', 'metrics'} <= names:
+                raise HistoryError('%s: not a history of python-script-runner 7; only those are imported' % self._path)
+            self._has_alerts = 'alerts' in names
+            self._rows = self._connection.execute('SELECT * FROM executions ORDER BY id')
+        except BaseException as error:
+            self.__exit__()
+            if isinstance(error, sqlite3.Error):
+                raise _history_error(self._path, error)
+            raise
+        return self
+
+    def __exit__(self, *_):
+        # type: (*Any) -> None
+        for thing in (self._rows, self._connection):
+            if thing is not None:
+                thing.close()
+
+    def read_some(self):
+        # type: () -> Tuple[List[Tuple[Dict[str, Any], List[Sequence[Any]]]], List[int]]
+        """Return (complete record, alerts) of the next runs, and the numbers of those that cannot be placed in time."""
+        try:
+            names = [column[0] for column in self._rows.description]
+            rows = [dict(zip(names, row)) for row in self._rows.fetchmany(500)]
+            ids = [row['id'] for row in rows]
+            metrics = self._of('execution_id, metric_name, metric_value FROM metrics', ids)
+            alerts = self._of('execution_id, alert_name, severity, condition, triggered_at FROM alerts',
+                              ids if self._has_alerts else [])
+        except _sqlite().Error as error:
+            raise _history_error(self._path, error)
+        runs, unreadable = [], []
+        for row in rows:
+            try:
+                record = _record_of_7(row, metrics.get(row['id'], ()), os.path.dirname(self._path))
+            except UsageError:
+                unreadable.append(row['id'])
+            else:
+                runs.append((_complete_record(record), alerts.get(row['id'], [])))
+        return runs, unreadable
+
+    def _of(self, what, ids):
+        # type: (str, Sequence[int]) -> Dict[int, List[Any]]
+        sql = 'SELECT %s WHERE execution_id IN (%s) ORDER BY id' % (what, ', '.join('?' * len(ids)))
+        return _grouped(self._connection.execute(sql, ids).fetchall() if ids else [])
+
+
+def _record_of_7(row, values, folder):
+    # type: (Dict[str, Any], Iterable[Sequence[Any]], str) -> Dict[str, Any]
+    """Return a run of version 7 as a record; a relative path is of the folder of its file, as it was by default."""
+    import hashlib
+    start, end = _times_of_7(row)
+    metrics = {_METRICS_OF_7.get(name, name): value for name, value in values
+               if _is_finite(value) and not str(name).endswith(_OTHERS_OF_7)}
+    for name in ('execution_time_seconds', 'stdout_lines', 'stderr_lines'):
+        if _is_finite(row.get(name)):
+            metrics[name] = row[name]
+    code = row.get('exit_code')
+    if isinstance(code, int) and code != -1:       # -1 is what it wrote when it did not know
+        metrics['exit_code'] = code
+    code, timed_out = metrics.get('exit_code'), bool(row.get('timed_out'))
+    identity = '\0'.join(str(row.get(name)) for name in _IDENTITY_OF_7)
+    path = str(row.get('script_path') or '')
+    return {
+        'script_path': _canonical(os.path.join(folder, path) if path else None),
+        'script_args': _arguments_of_7(row.get('script_args')),
+        'start_time': _format_micros(start), 'end_time': _format_micros(end), 'metrics': metrics, 'timed_out': timed_out,
+        'status': 'timeout' if timed_out else 'success' if row.get('success') else 'failed',
+        'cause': 'timeout' if timed_out else None if code is None else 'signal' if code < 0 else 'exit',
+        'evidence': _evidence_of_7(code, row.get('timeout_seconds') if timed_out else None),
+        'attempt_number': row.get('attempt_number') or 1, 'labels': {'imported': 'python-script-runner 7'},
+        'correlation_id': _dashed(hashlib.sha256(identity.encode('utf-8', 'replace')).hexdigest()[:32]),
+        'hostname': None, 'username': None, 'platform': row.get('platform') or None,
+        'python_version': str(row.get('python_version') or '').split(' ')[0] or None}
+
+
+def _is_finite(value):
+    # type: (Any) -> bool
+    return isinstance(value, (int, float)) and value - value == 0
+
+
+def _evidence_of_7(code, limit):
+    # type: (Optional[int], Any) -> Optional[str]
+    if _is_finite(limit):
+        return 'time limit of %s' % format_duration(limit)
+    return signal_name(-code) if code is not None and code < 0 else None
+
+
+def _arguments_of_7(text):
+    # type: (Any) -> List[str]
+    import json
+    try:
+        words = json.loads(text)
+    except (TypeError, ValueError):
+        return []
+    return [str(word) for word in words] if isinstance(words, list) else []
+
+
+def _times_of_7(row):
+    # type: (Dict[str, Any]) -> Tuple[int, int]
+    """Return when a run began and ended, in microseconds since 1970. Raises UsageError when nothing tells.
+
+    Version 7 wrote local time and not which. `created_at` is of the moment after the end and in UTC: the difference is the
+    zone, whatever the zone of the machine is that imports it. Without it, it is this machine's.
+    """
+    saved = _time_or_none(row.get('created_at'))
+    start, end = _time_or_none(row.get('start_time')), _time_or_none(row.get('end_time'))
+    if start is None or end is None:
+        if saved is None:
+            raise UsageError('%r: not a time' % (row.get('start_time'),))
+        seconds = row.get('execution_time_seconds')  # type: Any
+        return saved - (int(seconds * 1e6) if _is_finite(seconds) else 0), saved
+    shift = None  # type: Optional[int]
+    if saved is not None:
+        shift = (saved - end + _ZONE // 2) // _ZONE * _ZONE
+        if abs(saved - end - shift) > 300000000 or abs(shift) > 64 * _ZONE:
+            shift = None
+    if shift is None:
+        shift = int(time.mktime(time.gmtime(start // 1000000)[:8] + (-1,))) * 1000000 - start // 1000000 * 1000000
+    return start + shift, end + shift
+
+
+def _time_or_none(text):
+    # type: (Any) -> Optional[int]
+    try:
+        return _parse_time(text)
+    except UsageError:
+        return None
+
+
+def _take_in_run_of_7(connection, record, alerts):
+    # type: (Any, Dict[str, Any], Iterable[Sequence[Any]]) -> bool
+    """Store a run and its alerts, inside the caller's transaction; False when it is there."""
+    if _first(connection, 'SELECT id FROM run WHERE correlation = ? AND attempt_number = ?',
+              (_correlation_value(record['correlation_id']), record['metrics']['attempt_number'])):
+        return False
+    run_id = _store_run(connection, record)
+    for name, severity, condition, moment in alerts:
+        told = _time_or_none(moment)
+        connection.execute(
+            'INSERT INTO alerts (execution_id, alert_time, script_path, name, severity, state, condition, delivery) '
+            "VALUES (?, ?, ?, ?, ?, 'firing', ?, 'told')",
+            (run_id, record['end_time'] if told is None else _format_micros(told), record['script_path'], redact(str(name)),
+             str(severity), redact(str(condition or ''))))
+    return True
 
 
 # -- retention -------------------------------------------------------------------------------------------
@@ -15682,7 +15878,7 @@ def _verdict(run):
     if status == 'success':
         return 'ok'
     if status == 'timeout':
-        return 'timed out (%s)' % evidence
+        return 'timed out (%s)' % evidence if evidence else 'timed out'
     if status == 'killed' and cause not in ('signal', 'interrupted'):
         return 'ended: %s (%s)' % (cause.replace('_', ' '), evidence)
     if cause == 'exit':
@@ -15783,7 +15979,8 @@ def format_run(run, samples, attempts, artefacts, advice=None, sightings=None, j
              ('fingerprint', run['error_fingerprint']), ('seen', sightings and _format_sightings(run['id'], sightings)),
              ('advice', advice), ('limits', ', '.join('%s=%.6g' % pair for pair in sorted(run['limits'].items()))),
              ('labels', ', '.join('%s=%s' % pair for pair in sorted(run['labels'].items()))),
-             ('host', '%s, user %s, %s' % (run['hostname'], run['username'], run['platform'])),
+             ('host', ', '.join(what % run[name] for what, name in (
+                 ('%s', 'hostname'), ('user %s', 'username'), ('%s', 'platform')) if run[name])),
              ('python', run['python_version']), ('folder', run['working_dir']),
              ('git', ' '.join(x for x in (run['git_commit'], run['git_branch']) if x)),
              ('correlation', run['correlation_id'])]
@@ -16912,8 +17109,30 @@ def _find_run(manager, word):
     return run
 
 
+def _import_history(arguments, options):
+    # type: (Any, Dict[str, Any]) -> int
+    """Take in a history of version 7: `history import FILE`."""
+    if arguments.script != 'import' or arguments.file is None or arguments.since is not None or arguments.where is not None:
+        raise UsageError('history %s: write python -m runner history import FILE for a history of version 7, or history [SCRIPT] '
+                         'to list runs (a script of that name is ./import)' % ' '.join(
+                             word for word in (arguments.script, arguments.file) if word))
+    with HistoryManager(options.get('history_db')) as manager, _Progress('runs taken in') as progress:
+        answer = manager.import_history(arguments.file, progress.tell)
+        answer['history_db'] = manager.db_path
+    if arguments.json:
+        _print(to_json(answer))
+    elif not options.get('quiet'):
+        _print('%s taken in, %d there already: %s' % (_counted(answer['imported'], 'run'), answer['known'], answer['history_db']))
+    if answer['unreadable']:
+        _say('%s: %s without a time, left out: %s' % (arguments.file, _counted(len(answer['unreadable']), 'run'), ', '.join(
+            str(number) for number in answer['unreadable'][:10]) + (', ...' if len(answer['unreadable']) > 10 else '')))
+    return 0
+
+
 def _history_verb(arguments, options):
     # type: (Any, Dict[str, Any]) -> int
+    if arguments.script == 'import' or arguments.file is not None:
+        return _import_history(arguments, options)
     with _manager_for_reading(options) as manager:
         script = _script_in_history(manager, arguments.script) if arguments.script else None
         runs = manager.get_execution_history(script, limit=arguments.limit, days=_days_of(arguments), where=arguments.where)
@@ -17559,6 +17778,8 @@ def _advise(manager, script):
         rows = manager.get_metric_series(script, name, limit=_USUAL_RUNS, good_only=True)
         record = recommend_limit(_good_values(rows), margin)
         record.update(limit=limit, metric=name, text=None)
+        if limit == 'CPUs':                        # a tenth on top would give every script with one thread a second core
+            record['recommended'] = record['largest']
         if record['recommended'] is not None:
             record['text'] = _round_up(limit, record['recommended'])
         records.append(record)
@@ -17964,7 +18185,9 @@ _WHERE_ARGUMENT = _argument('--where', metavar='CONDITION', help="only runs such
 _VERBS = {
     'run': _Verb('run a script (this is what happens without a verb)', None),
     'history': _Verb('list recorded runs, newest first', _history_verb, (
-        _SCRIPT_ARGUMENT, _SINCE_ARGUMENT, _WHERE_ARGUMENT,
+        _argument('script', nargs='?', metavar='SCRIPT|import', help='only runs of this script; import: take in a file'),
+        _argument('file', nargs='?', metavar='FILE', help='of import: a history of version 7, such as script_runner_history.db'),
+        _SINCE_ARGUMENT, _WHERE_ARGUMENT,
         _argument('--limit', metavar='N', type=_read_count, default=20, help='at most N runs (default 20)'))),
     'show': _Verb('show one run in full', _show_verb, (_RUN_ARGUMENT,)),
     'trend': _Verb('say how a metric of a script developed: trend, steps, odd runs, what comes next', _trend_verb, (
