@@ -14667,10 +14667,10 @@ def _system_state():
 
 # -- what is watched from within the script's interpreter ------------------------------------------------
 
-# Stands as sitecustomize.py in a folder of its own, first in PYTHONPATH: the interpreter then runs the script by its own machinery,
-# so that argv, __main__, __file__, sys.path, tracebacks, exit status and what multiprocessing spawns are as without us. It puts
-# PYTHONPATH back at once and imports whatever real sitecustomize it hides. Everything it needs is imported before the script's
-# folder is in sys.path, since a random.py may lie there. %s is the line of settings.
+# Stands as sitecustomize.py in a folder of its own, first in PYTHONPATH: the interpreter then runs the script by its own
+# machinery, so that argv, __main__, __file__, sys.path, tracebacks, exit status and what multiprocessing spawns are as without
+# us. It puts PYTHONPATH back at once and imports whatever real sitecustomize it hides. Everything it needs is imported before
+# the script's folder is in sys.path, since a random.py may lie there. %s is the line of settings.
 _PROFILE_SITE = '''
 %s
 
@@ -14846,7 +14846,8 @@ for record in memray.FileReader(sys.argv[1]).get_high_watermark_allocation_recor
         kept[0] += record.size
         kept[1] += record.n_allocations
 lines = sorted(lines.items(), key=lambda item: -item[1][0])[:200]
-print(ascii({'lines': [(place[0], place[1], kept[0], kept[1]) for place, kept in lines], 'lines_at': total, 'traced_peak': total}))
+lines = [(place[0], place[1], kept[0], kept[1]) for place, kept in lines]
+print(ascii({'lines': lines, 'lines_at': total, 'traced_peak': total}))
 '''
 
 _PROFILE_KEPT = 50                 # functions, and lines, that are kept with a run
@@ -14890,11 +14891,13 @@ def _contents(path):
 
 _CPU_TOOLS = (
     _ProfileTool('profiling.sampling', lambda probe: 'profiling.sampling' in probe['found'] and _may_trace(), 'running',
-                 'it looks from outside 1,000 times a second and does not stop the script (its documentation: next to no cost)',
-                 lambda python, pid, out: [python, '-P', '-m', 'profiling.sampling', 'attach', '-r', '1000', '-a', '--mode', 'cpu',
-                                           '--collapsed', '-o', out, str(pid)]),
+                 'it looks from outside 1,000 times a second and does not stop the script (its documentation: next to no '
+                 'cost)',
+                 lambda python, pid, out: [python, '-P', '-m', 'profiling.sampling', 'attach', '-r', '1000', '-a', '--mode',
+                                           'cpu', '--collapsed', '-o', out, str(pid)]),
     _ProfileTool('py-spy', lambda probe: _find_in_path('py-spy') is not None and probe['name'] == 'cpython' and _may_trace(),
-                 'running', 'it looks from outside 200 times a second and does not stop the script (measured: 1.0 to 1.1 times as long)',
+                 'running', 'it looks from outside 200 times a second and does not stop the script (measured: 1.0 to 1.1 '
+                 'times as long)',
                  lambda python, pid, out: [_find_in_path('py-spy'), 'record', '--nonblocking', '--format', 'raw', '--function',
                                            '--full-filenames', '--rate', '200', '-o', out, '--pid', str(pid)]),
     _ProfileTool('pyinstrument', lambda probe: 'pyinstrument' in probe['found'], 'wall',
@@ -14934,8 +14937,8 @@ def _choose_tool(what, tools, probe, wanted, barred=()):
         if wanted in (None, tool.name) and tool.suits(probe) and tool.name not in barred:
             return tool
     if wanted is not None:
-        raise UsageError('%s %r: cannot be used here: it is not installed for the script\'s Python, may not read another process, or '
-                         'excludes the other profiler; valid: %s, none' % (what, wanted, ', '.join(names)))
+        raise UsageError('%s %r: cannot be used here: it is not installed for the script\'s Python, may not read another '
+                         'process, or excludes the other profiler; valid: %s, none' % (what, wanted, ', '.join(names)))
     return None
 
 
@@ -15045,14 +15048,15 @@ class _ProfileSession(object):
         if raw:
             found = ast.literal_eval(raw.decode('ascii'))
         elif os.path.exists(os.path.join(self._folder, 'sitecustomize.py')):
-            self.profile['notes'].append('the script left without its interpreter\'s farewell (os._exit, exec, a signal), so what was '
-                                         'noted within it is lost')
+            self.profile['notes'].append('the script left without its interpreter\'s farewell (os._exit, exec, a signal), so '
+                                         'what was noted within it is lost')
         self.profile['notes'] += found.get('notes', ())
         functions = self._read_cpu(found, duration)
         if self.memory is not None and self.memory.name == 'memray' and found:
             found.update(self._read_memray())
         self.profile.update(functions=functions[:_PROFILE_KEPT], lines=_lines_by_memory(found.get('lines', ())),
-                            lines_at_mb=_mib_or_none(found.get('lines_at')), traced_peak_mb=_mib_or_none(found.get('traced_peak')),
+                            lines_at_mb=_mib_or_none(found.get('lines_at')),
+                            traced_peak_mb=_mib_or_none(found.get('traced_peak')),
                             seconds=duration, cpu_tool=self.cpu.name if self.cpu else None,
                             memory_tool=self.memory.name if self.memory else None, clock=self.cpu.clock if self.cpu else None)
 
@@ -15060,7 +15064,8 @@ class _ProfileSession(object):
         # type: (Dict[str, Any], float) -> List[Dict[str, Any]]
         """Fill `stacks` and return the functions, the most expensive first."""
         if self.cpu is not None and self.memory is not None:
-            self.profile['notes'].append('times include what noting the memory cost (%s); --memory none leaves it out' % self.memory.name)
+            self.profile['notes'].append('times include what noting the memory cost (%s); --memory none leaves it out'
+                                         % self.memory.name)
         if 'calls' in found:
             self.stacks = stacks_of_calls(found['calls'])
             return functions_of_calls(found['calls'])
@@ -15149,8 +15154,8 @@ def parse_stacks(text, seconds):
     # type: (str, float) -> Dict[Tuple[Any, ...], float]
     """Read collapsed stacks, `root;…;leaf count` in each line, as py-spy and profiling.sampling write them.
 
-    `seconds` is what one count stands for. Returns {stack: seconds}, a stack being a tuple of frames, root first. Lines of another
-    form are left out.
+    `seconds` is what one count stands for. Returns {stack: seconds}, a stack being a tuple of frames, root first. Lines of
+    another form are left out.
 
     >>> parse_stacks('<module> (a.py:1);f (a.py:2) 3', 0.01)
     {(('<module>', 'a.py', 1), ('f', 'a.py', 2)): 0.03}
@@ -15160,7 +15165,8 @@ def parse_stacks(text, seconds):
     stacks = {}  # type: Dict[Tuple[Any, ...], float]
     for line in text.splitlines():
         names, _, count = line.rpartition(' ')
-        frames = tuple(_parse_frame(name) for name in names.split(';') if name.strip() and not name.startswith(('tid:', 'thread (')))
+        frames = tuple(_parse_frame(name) for name in names.split(';')
+                       if name.strip() and not name.startswith(('tid:', 'thread (')))
         if frames and count.isdigit():
             stacks[frames] = stacks.get(frames, 0.0) + int(count) * seconds
     return stacks
@@ -15287,8 +15293,8 @@ def _escape_markup(text):
     >>> _escape_markup('<a href="x">&' + chr(7))
     '&lt;a href=&quot;x&quot;&gt;&amp;\\ufffd'
     """
-    text = ''.join(char if char in '\t\n' or ' ' <= char < '\ud800' or '\ue000' <= char < '\ufffe' or char > '\uffff' else '\ufffd'
-                   for char in text)
+    text = ''.join(char if char in '\t\n' or ' ' <= char < '\ud800' or '\ue000' <= char < '\ufffe' or char > '\uffff'
+                   else '\ufffd' for char in text)
     for char, name in (('&', '&amp;'), ('<', '&lt;'), ('>', '&gt;'), ('"', '&quot;'), ("'", '&#39;')):
         text = text.replace(char, name)
     return text
@@ -15327,7 +15333,8 @@ def flame_graph(stacks, title, html=True):
     boxes = _flame_boxes(stacks, total / 1000.0)
     height = (max(box[0] for box in boxes) + 1) * _FLAME_ROW + 30
     parts = ['<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="monospace" font-size="11" role="img">'
-             % (_FLAME_WIDTH, height), '<title>%s</title><rect width="100%%" height="100%%" fill="#fff"/>' % _escape_markup(title),
+             % (_FLAME_WIDTH, height),
+             '<title>%s</title><rect width="100%%" height="100%%" fill="#fff"/>' % _escape_markup(title),
              '<text x="3" y="15" font-size="13" fill="#222">%s</text>' % _escape_markup(title)]
     parts += [_flame_box(box, total) for box in boxes]
     svg = '\n'.join(parts + ['</svg>'])
@@ -15348,8 +15355,9 @@ def _flame_box(box, total):
     name, room = frame[0], int((width - 6) / 6.6)
     shown = '' if room < 3 else name if len(name) <= room else name[:room - 1] + '\u2026'
     hue = zlib.crc32(frame_text(frame).encode('utf-8', 'replace')) % 50
-    return ('<g data-x="%.6f" data-w="%.6f" data-name="%s"><title>%s: %s, %.1f %%</title><rect x="%.2f" y="%d" width="%.2f" height="%d"'
-            ' fill="hsl(%d,85%%,72%%)" rx="1"/><text x="%.2f" y="%d" fill="#222">%s</text></g>' % (
+    return ('<g data-x="%.6f" data-w="%.6f" data-name="%s"><title>%s: %s, %.1f %%</title>'
+            '<rect x="%.2f" y="%d" width="%.2f" height="%d" fill="hsl(%d,85%%,72%%)" rx="1"/>'
+            '<text x="%.2f" y="%d" fill="#222">%s</text></g>' % (
                 start / total, length / total, _escape_markup(name), _escape_markup(frame_text(frame)), format_duration(length),
                 100.0 * length / total, x, y, max(0.5, width - 0.5), _FLAME_ROW - 1, hue, x + 3, y + 12, _escape_markup(shown)))
 
@@ -15360,14 +15368,14 @@ class AdvancedProfiler(object):
         profile = AdvancedProfiler('job.py', ['--fast']).profile_cpu_and_memory()
         profile['functions'][0]['function'], profile['lines'][0]['size_mb']
 
-    `cpu` names the profiler of functions: profiling.sampling (in Python from 3.15 on), py-spy, pyinstrument, cProfile; `memory` that of
-    lines: memray, tracemalloc; 'none' is none, None the first that can be used, in this order. `options` are those of ScriptRunner.
-    Raises UsageError for a profiler that cannot be used and for a script that is none of Python's.
+    `cpu` names the profiler of functions: profiling.sampling (in Python from 3.15 on), py-spy, pyinstrument, cProfile; `memory`
+    that of lines: memray, tracemalloc; 'none' is none, None the first that can be used, in this order. `options` are those of
+    ScriptRunner. Raises UsageError for a profiler that cannot be used and for a script that is none of Python's.
 
     The script runs by its interpreter's own machinery: argv, __main__, sys.path, exit status, tracebacks, multiprocessing are as
     without a profiler. What cannot be kept: it is slower, modules of the profiler stand in sys.modules, its output goes through
-    pipes, and until its first fork a thread of tracemalloc's looks at the memory. Its children are not profiled. A profiled run is
-    recorded as a script of its own, named 'job.py (profiled)', so that it teaches nothing about what is usual.
+    pipes, and until its first fork a thread of tracemalloc's looks at the memory. Its children are not profiled. A profiled run
+    is recorded as a script of its own, named 'job.py (profiled)', so that it teaches nothing about what is usual.
     """
 
     def __init__(self, script_path, script_args=None, cpu=None, memory=None, **options):
@@ -15388,10 +15396,10 @@ class AdvancedProfiler(object):
         """Run the script once under the profilers and return a dict. It is also kept with the run, as artefact `profile`.
 
         `functions` (function, file, line, own and cumulative seconds, calls or None, share), most own time first; `lines` (file,
-        line, size_mb, blocks, text) at a moment when `lines_at_mb` were allocated of `traced_peak_mb` at the peak; `clock`: 'running'
-        counts time on a CPU, 'wall' waiting too; `io` (from the run's metrics); `slowdown` (seconds, usual_seconds of good runs
-        without a profiler or None, ratio or None, known: what is known of the tools); `notes` (what went wrong or is lost);
-        `result` of the run. `stacks` of this object is then {stack: seconds}, for `flame_graph`.
+        line, size_mb, blocks, text) at a moment when `lines_at_mb` were allocated of `traced_peak_mb` at the peak; `clock`:
+        'running' counts time on a CPU, 'wall' waiting too; `io` (from the run's metrics); `slowdown` (seconds, usual_seconds of
+        good runs without a profiler or None, ratio or None, known: what is known of the tools); `notes` (what went wrong or is
+        lost); `result` of the run. `stacks` of this object is then {stack: seconds}, for `flame_graph`.
         """
         python, cpu, memory = self._choose()
         if cpu is None and memory is None:
@@ -15430,8 +15438,8 @@ class AdvancedProfiler(object):
         history = self.runner.history_manager
         if history is not None and result['success']:
             try:
-                rows = history.get_metric_series(result['script_path'].replace(' (profiled)', ''), 'execution_time_seconds', limit=20,
-                                                 good_only=True)
+                rows = history.get_metric_series(result['script_path'].replace(' (profiled)', ''), 'execution_time_seconds',
+                                                 limit=20, good_only=True)
             except RunnerError:
                 rows = []
             times = sorted(row[2] for row in rows)
@@ -15494,8 +15502,8 @@ class StressTest(object):
 
         StressTest('job.py').measure_overhead(10)['sentence']
 
-    `python -m runner` is measured as a whole, from outside, against the bare script, both by the same means. Runs are recorded
-    in a history that goes away; yours is not touched. `options` (timeout, python, working_dir, env_vars) are those of ScriptRunner.
+    `python -m runner` is measured as a whole, from outside, against the bare script, both by the same means. Runs are recorded in
+    a history that goes away; yours is not touched. `options` (timeout, python, working_dir, env_vars) are those of ScriptRunner.
     """
 
     def __init__(self, script_path, script_args=None, **options):
@@ -15534,9 +15542,9 @@ class StressTest(object):
         # type: (int, Optional[Callable[[int, int], Any]]) -> Dict[str, Any]
         """Run the script bare and watched in turn, `runs` times each, in an order that favours neither; return a dict.
 
-        `runs`, `metrics`: for time (`execution_time_seconds`), CPU (`cpu_seconds`) and memory (`memory_max_mb`) the medians `bare`
-        and `watched`, and `ratio` and `difference` within each round as `paired_interval` gives them; `sentence` of the time.
-        `on_run(done, total)` is called after each. Raises RunnerError when the script does not succeed: what fails early
+        `runs`, `metrics`: for time (`execution_time_seconds`), CPU (`cpu_seconds`) and memory (`memory_max_mb`) the medians
+        `bare` and `watched`, and `ratio` and `difference` within each round as `paired_interval` gives them; `sentence` of the
+        time. `on_run(done, total)` is called after each. Raises RunnerError when the script does not succeed: what fails early
         looks fast.
         """
         with _ScratchFolder() as folder:
@@ -15575,7 +15583,8 @@ class StressTest(object):
         each = cpu / count if count and cpu is not None else None
         return {'seconds': took, 'samples': count, 'samples_per_second': count / took,
                 'values_per_second': count * len(SAMPLE_FIELDS) / took,
-                'microseconds_per_sample': None if each is None else 1e6 * each, 'share_at_10_hz': None if each is None else 10.0 * each}
+                'microseconds_per_sample': None if each is None else 1e6 * each,
+                'share_at_10_hz': None if each is None else 10.0 * each}
 
     def run_parallel(self, count=8):
         # type: (int) -> Dict[str, Any]
@@ -15585,7 +15594,8 @@ class StressTest(object):
         that watching added to each (its whole time less the script's own, in seconds) `delay_median`, `delay_p99`, `delay_max`.
         """
         with _ScratchFolder() as folder:
-            runners = [self._watched(folder, '--json-output', os.path.join(folder, '%d.json' % number)) for number in range(count)]
+            runners = [self._watched(folder, '--json-output', os.path.join(folder, '%d.json' % number))
+                       for number in range(count)]
             outcomes = _run_at_once(runners)
             recorded = _count_ended(os.path.join(folder, 'history.db'))
             told = [_delay_of(outcome, os.path.join(folder, '%d.json' % number))
@@ -15809,7 +15819,8 @@ def format_profile(profile, count=10):
                 parts.append('functions by %s (%s, %s)\n%s' % (title, profile['cpu_tool'], clock, _format_functions(rows)))
     if profile['memory_tool'] is not None and profile['lines']:
         rows = [['memory', 'blocks', 'line', '']] + [
-            [format_mib(line['size_mb']), str(line['blocks']), '%s:%d' % (_short_path(line['file']), line['line']), line['text'][:50]]
+            [format_mib(line['size_mb']), str(line['blocks']), '%s:%d' % (_short_path(line['file']), line['line']),
+             line['text'][:50]]
             for number, line in enumerate(profile['lines'][:count]) if number == 0 or line['size_mb'] >= 0.05]
         parts.append('lines by memory (%s, when %s were allocated; the peak was %s)\n%s' % (
             profile['memory_tool'], format_mib(profile['lines_at_mb']), format_mib(profile['traced_peak_mb']),
@@ -15843,9 +15854,10 @@ def _slowdown_text(slowdown):
 
 def format_overhead(overhead):
     # type: (Dict[str, Any]) -> str
-    """Return what `StressTest.measure_overhead` found as a table and a sentence; with sampling and parallel runs, where measured."""
+    """Return what `StressTest.measure_overhead` found as a table and a sentence; sampling and parallel runs where measured."""
     rows = [['', 'bare', 'watched', 'difference', '95 % interval', 'ratio', '95 % interval']]
-    for name, unit, factor in (('execution_time_seconds', 'ms', 1000.0), ('cpu_seconds', 'ms', 1000.0), ('memory_max_mb', 'MiB', 1.0)):
+    for name, unit, factor in (('execution_time_seconds', 'ms', 1000.0), ('cpu_seconds', 'ms', 1000.0),
+                               ('memory_max_mb', 'MiB', 1.0)):
         entry = overhead['metrics'][name]
         rows.append([name, '%.1f %s' % (factor * entry['bare'], unit), '%.1f %s' % (factor * entry['watched'], unit),
                      '%+.1f %s' % (factor * entry['difference']['value'], unit), _interval(entry['difference'], '%+.1f', factor),
@@ -17399,7 +17411,8 @@ def _ab_verb(arguments, options):
 
 def _overhead_verb(arguments, options):
     # type: (Any, Dict[str, Any]) -> int
-    test = StressTest(arguments.script, arguments.args, module=arguments.module, timeout=arguments.timeout, python=arguments.python)
+    test = StressTest(arguments.script, arguments.args, module=arguments.module, timeout=arguments.timeout,
+                      python=arguments.python)
     told = (lambda done, total: _say('%d of %d runs' % (done, total))) if options.get('verbose') else None
     overhead = test.measure_overhead(arguments.runs, told)
     overhead['sampling'] = test.measure_sampling()
@@ -18249,7 +18262,8 @@ _VERBS = {
         _argument('--python', metavar='EXE', help='interpreter for .py scripts and -m'),
         _RUN_SCRIPT_ARGUMENT, _RUN_WORDS_ARGUMENT), runs_script=True),
     'profile': _Verb('run a Python script and say which functions take time and which lines memory', _profile_verb, (
-        _argument('--cpu', metavar='TOOL', help='%s or none (default: the first at hand)' % ', '.join(t.name for t in _CPU_TOOLS)),
+        _argument('--cpu', metavar='TOOL', help='%s or none (default: the first at hand)' % ', '.join(
+            t.name for t in _CPU_TOOLS)),
         _argument('--memory', metavar='TOOL', help='%s or none (default: the first at hand)' % ', '.join(
             t.name for t in _MEMORY_TOOLS)),
         _argument('--flame', metavar='FILE', help='write a flame graph: .html or .svg'),
