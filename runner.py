@@ -15037,7 +15037,7 @@ class _ProfileSession(object):
         except subprocess.TimeoutExpired:
             sampler.kill()
             sampler.wait()
-            self.profile['notes'].append('%s did not come to an end and was ended' % self.cpu.name)
+            self.profile['notes'].append('%s did not come to an end and was ended' % (self.cpu.name if self.cpu else 'it'))
 
     def read(self, duration):
         # type: (float) -> None

@@ -64,7 +64,7 @@ def commands(path):
 def furnished(place, monkeypatch, tmp_path):
     """A folder with all that the pages speak of: scripts, settings, a history, one of version 7."""
     for name in ('job.py', 'nightly.py', 'migrate.py', 'agent.py'):
-        job = place.write(name, 'print("fine")')
+        job = place.write(name, 'import time; print("fine", flush=True); time.sleep(0.02)')    # long enough for a look at its memory
     place.write('hang.py', 'import time; time.sleep(60)')
     place.write('.env', 'A=1\n')
     place.write('ci.yaml', 'timeout: 5m\n')
