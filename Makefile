@@ -22,7 +22,7 @@ unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE SCRIPT ARGS
 # make's own words in the environment; a script that calls make itself must not inherit them.
 WITHOUT_MAKE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u MAKE_TERMOUT -u MAKE_TERMERR -u MAKEOVERRIDES
 
-.PHONY: help run test portable lint types vermin workflows wheel interpreters bench clean
+.PHONY: help run test portable lint types vermin workflows wheel interpreters bench peers clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets, each with a sentence.
@@ -74,8 +74,12 @@ wheel: $(VENV)/.dev  ## Build the wheel into dist/.
 interpreters: wheel  ## Test the wheel on every interpreter that is found: CPython 3.6 to 3.13 and PyPy 3.
 	@$(WITHOUT_MAKE) ONLY='$(ONLY)' .ci/interpreters dist/*.whl $(ARGS)
 
-bench: $(VENV)/.dev  ## Measure against other tools, side by side; figures are printed, never judged.
+bench: $(VENV)/.dev  ## Measure against the bare script and against other tools (peers); figures are printed, never judged.
 	@$(WITHOUT_MAKE) $(BIN)/python benchmarks/run.py $(ARGS)
+	@$(if $(ARGS),,$(WITHOUT_MAKE) $(BIN)/python benchmarks/peers.py)
+
+peers: $(VENV)/.dev  ## Measure other tools only; ARGS names cases, --quick is rougher.
+	@$(WITHOUT_MAKE) $(BIN)/python benchmarks/peers.py $(ARGS)
 
 clean:  ## Remove everything that was built, installed or cached here; the history is not here and stays.
 	rm -rf $(VENV) .venvs .nox build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -17472,7 +17472,7 @@ def _config_verb(arguments, options):
 
 def _doctor_verb(arguments, options):
     # type: (Any, Dict[str, Any]) -> int
-    rows = [(name, answer, fine) for check in (_examine_platform, _examine_watching, _examine_history)
+    rows = [(name, answer, fine) for check in (_examine_platform, _examine_start, _examine_watching, _examine_history)
             for name, answer, fine in check(options)]
     if arguments.json:
         _print(to_json([{'check': name, 'answer': answer, 'ok': fine} for name, answer, fine in rows]))
@@ -17494,6 +17494,35 @@ def _examine_platform(options):
             found.append((name, 'not installed (%s); pip install %s' % (need, {'yaml': 'PyYAML'}.get(name, name)),
                           name != 'psutil' or _LINUX))
     return found
+
+
+def _examine_start(options):
+    # type: (Dict[str, Any]) -> List[Tuple[str, str, bool]]
+    """Is the byte code of this module kept? Without it each start compiles the module anew, which costs some 200 ms."""
+    import importlib.util
+    source = os.path.abspath(__file__)
+    try:
+        cached = source if source.endswith('.pyc') else importlib.util.cache_from_source(source)
+        kept = _is_current_byte_code(cached, source)
+    except (OSError, NotImplementedError):
+        cached, kept = '', False
+    if kept:
+        return [('byte code', cached, True)]
+    unset = ('unset PYTHONDONTWRITEBYTECODE and start once' if sys.dont_write_bytecode else
+             'let somebody start it who may write there')
+    return [('byte code', 'not kept beside %s, so that every start takes some 200 ms longer; %s, or: %s -m compileall -q %s' % (
+        source, unset, os.path.basename(sys.executable or 'python'), source), False)]
+
+
+def _is_current_byte_code(cached, source):
+    # type: (str, str) -> bool
+    """Is the file what the import system would take (PEP 552)? Flags of 0 mean: by the source's time and size. Raises OSError."""
+    with open(cached, 'rb') as file:
+        head = file.read(16)
+    if cached == source or head[4:8] != b'\0\0\0\0':
+        return True
+    stat = os.stat(source)
+    return head[8:16] == b''.join((int(number) & 0xFFFFFFFF).to_bytes(4, 'little') for number in (stat.st_mtime, stat.st_size))
 
 
 def _examine_watching(options):

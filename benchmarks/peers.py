@@ -188,12 +188,11 @@ TOOLS = (Bare, Ours, GnuTime, ConDuct, PsRecord, MemoryProfiler, ScriptRunner7)
 
 
 class Run(object):
-    """One run from outside: wall seconds, CPU seconds of the tool and all that it waited for, peak MiB of the largest of them."""
+    """One run from outside: wall seconds, CPU seconds of the tool and all that it waited for."""
 
-    def __init__(self, wall, cpu, peak_mb):
+    def __init__(self, wall, cpu):
         self.wall = wall
         self.cpu = cpu
-        self.peak_mb = peak_mb
 
 
 class Stage(object):
@@ -227,7 +226,7 @@ class Stage(object):
         _, status, usage = os.wait4(pid, 0)
         if status:
             raise RuntimeError('%s ended with wait status %d' % (tool.name or 'the bare script', status))
-        return Run(ended - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024.0)
+        return Run(ended - began, usage.ru_utime + usage.ru_stime)
 
     def run(self, tool, words):
         began = time.perf_counter()
@@ -346,7 +345,7 @@ def duration(stage):
 
 def output(stage):
     size = 64 if stage.lab.quick else 512
-    truth, cat = stage.lab.path('flow'), bench.which('cat')
+    truth, largest, cat = stage.lab.path('flow'), stage.lab.path('peak'), bench.which('cat')
     words = [bench.script('flood.py'), str(size), truth]
     flows, peaks = {}, {}
     for number, tool in stage.rounds(3, 2):
@@ -356,16 +355,17 @@ def output(stage):
         began = time.perf_counter()
         if tool.name == '':
             reader, writer = os.pipe()
-            pid, other = bench.spawn(tool.command(words), stdout=writer), bench.spawn([cat], stdin=reader)
+            pid = bench.spawn(bench.launched(tool.command(words), largest), stdout=writer)
+            other = bench.spawn([cat], stdin=reader)
             os.close(reader)
             os.close(writer)
             os.waitpid(other, 0)
         else:
-            pid = bench.spawn(tool.command(words), history=stage.lab.history(200))
-        ended = stage.finish(pid, began, tool)
+            pid = bench.spawn(bench.launched(tool.command(words), largest), history=stage.lab.history(200))
+        stage.finish(pid, began, tool)
         if number:
             flows.setdefault(tool.name, []).append(bench.told(truth))
-            peaks.setdefault(tool.name, []).append(ended.peak_mb)
+            peaks.setdefault(tool.name, []).append(bench.told(largest))
         tool.clean()
     ratios = {name: [a / b for a, b in zip(flows[''], values)] for name, values in flows.items()}
     cells = {name: spread(values) for name, values in ratios.items()}

@@ -1,6 +1,7 @@
 """Sections 15 and 16: what a user types, and what comes back."""
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -169,6 +170,25 @@ def test_doctor_examines_machine_and_history(filled):
     filled.write(os.path.join('history.db.spool', 'x.jsonl'), json.dumps({'database': filled.history}))
     checks = json.loads(filled.run('doctor', '--json').out.decode())
     assert [c['ok'] for c in checks if c['check'] == 'spool'] == [False]
+
+
+def test_doctor_says_when_each_start_compiles_anew(place):
+    """Byte code that may not be kept is told, with what to do; kept byte code that is older than the source is none."""
+    copy = os.path.join(place.folder, 'runner.py')
+    shutil.copy(runner.__file__, copy)
+
+    def byte_code(**env):
+        finished = subprocess.Popen([sys.executable, '-m', 'runner', 'doctor', '--json'], cwd=place.folder, stdout=subprocess.PIPE,
+                                    env=dict({k: v for k, v in place.env.items() if k != 'PYTHONDONTWRITEBYTECODE'}, **env))
+        row, = [row for row in json.loads(finished.communicate()[0].decode()) if row['check'] == 'byte code']
+        return row['ok'], row['answer']
+
+    fine, answer = byte_code(PYTHONDONTWRITEBYTECODE='1')
+    assert not fine and 'unset PYTHONDONTWRITEBYTECODE' in answer and 'runner.py' in answer
+    fine, answer = byte_code()
+    assert fine and answer.endswith('.pyc')
+    os.utime(copy, (1000000000, 1000000000))
+    assert not byte_code(PYTHONDONTWRITEBYTECODE='1')[0]
 
 
 # -- our own words -----------------------------------------------------------------------------------------
