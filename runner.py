@@ -9866,8 +9866,11 @@ def ab_sentence(entry, runs):
     '100.0 % more (90.0 to 110.0 %)'
     """
     if entry['verdict'] == 'inconclusive':
+        known = min([runs] + [len(values) for values in entry.get('values', {}).values()])
         return 'unknown' if entry['before'] is None or entry['after'] is None else \
-            'cannot tell: at least %d runs of each' % _AB_LEAST if runs < _AB_LEAST else 'cannot tell: too small to measure'
+            'cannot tell: at least %d runs of each' % _AB_LEAST if runs < _AB_LEAST else \
+            'cannot tell: unknown in %d of %d runs' % (runs - known, runs) if known < _AB_LEAST else \
+            'cannot tell: too small to measure'
     if entry['verdict'] == 'same':
         return 'no difference found'
     low, high = sorted(abs(100.0 * (entry[name] - 1.0)) for name in ('low', 'high'))

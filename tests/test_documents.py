@@ -89,7 +89,8 @@ def furnished(place, monkeypatch, tmp_path):
 
 def for_pages(holds):
     """Parametrise a test with the pages for which `holds` finds something."""
-    return pytest.mark.parametrize('path', [path for path in pages() if holds(path)], ids=lambda path: os.path.relpath(path, ROOT))
+    found = [path for path in pages() if holds(path)]
+    return pytest.mark.parametrize('path', found, ids=[os.path.relpath(path, ROOT) for path in found])
 
 
 @own_process_only

@@ -439,7 +439,7 @@ def test_small_and_odd_samples(before, after, expected):
 @pytest.mark.skipif(PORTABLE, reason='psutil\'s sampler sees nothing of a script of 10 ms')
 def test_two_commands_are_compared(quick):
     """A large and a small one; as JSON too; one that fails is no candidate; nothing is recorded unasked."""
-    large, small = quick.write('large.py', 'import time; x = b"x" * (90 << 20); time.sleep(0.15)'), quick.write('small one.py', 'pass')
+    large, small = quick.write('large.py', 'import time; x = b"x" * (90 << 20); time.sleep(0.15)'), quick.write('small one.py', 'import time; time.sleep(0.04)')
     commands = ['%s %s' % (sys.executable, large), '%s "%s"' % (sys.executable, small)]
     finished = quick.run('ab', '--runs', '4', *commands)
     memory = [line for line in finished.out.decode().split('\n') if line.startswith('memory_max_mb')][0]
