@@ -14769,8 +14769,10 @@ def tracemalloc(found, stops, forks, drops):
     import _thread, os, time
     import tracemalloc
     from _tracemalloc import _get_traces
-    wake, best = _thread.allocate_lock(), [1 << 20]
+    from functools import partial
+    wake, begun, best = _thread.allocate_lock(), _thread.allocate_lock(), [1 << 20]
     wake.acquire()
+    begun.acquire()
 
     def take(size):
         lines = {}
@@ -14783,14 +14785,20 @@ def tracemalloc(found, stops, forks, drops):
         found['lines'] = [(place[0], place[1], kept[0], kept[1]) for place, kept in lines if place[0] != __file__]
         found['lines_at'] = best[0] = size
 
+    # From 3.12 on cProfile takes the calls of all threads for those of one (sys.monitoring). So this thread begins before it, and
+    # calls nothing while it waits: iterators do, which is no call to it.
     def look():
-        pause = 0.01
-        while not wake.acquire(True, pause):
-            size = tracemalloc.get_traced_memory()[0]
-            if size > 1.05 * best[0]:
+        rest, sizes = 0, iter(tracemalloc.get_traced_memory, None)
+        waits = iter(partial(wake.acquire, True, 0.01), True)
+        begun.release()
+        for _ in waits:
+            rest -= 1
+            for size, _ in sizes:
+                break
+            if rest < 0 and size > 1.05 * best[0]:
                 began = time.perf_counter()
                 take(size)
-                pause = max(0.01, 20.0 * (time.perf_counter() - began))
+                rest = int(2000.0 * (time.perf_counter() - began))
 
     def let_go():
         # From 3.12 on a fork beside a second thread is warned of; after the first fork only the end is looked at.
@@ -14817,6 +14825,7 @@ def tracemalloc(found, stops, forks, drops):
     stops.append(end_tracemalloc)
     drops.append(tracemalloc.stop)
     _thread.start_new_thread(look, ())
+    begun.acquire()
 
 
 begin()
@@ -17522,6 +17531,8 @@ def _is_current_byte_code(cached, source):
     """Is the file what the import system would take (PEP 552)? Flags of 0 mean: by the source's time and size. Raises OSError."""
     with open(cached, 'rb') as file:
         head = file.read(16)
+    if sys.version_info < (3, 7):
+        head = head[:4] + b'\0\0\0\0' + head[4:12]
     if cached == source or head[4:8] != b'\0\0\0\0':
         return True
     stat = os.stat(source)
