@@ -4862,7 +4862,8 @@ def _history_error(path, error):
             return HistoryError('%s: %s' % (path, sentence))
     if isinstance(error, OSError):
         return HistoryError('%s: %s' % (path, error.strerror or text))
-    return HistoryError('%s: %s' % (path, text))
+    name = getattr(error, 'sqlite_errorname', None)          # from Python 3.11 on
+    return HistoryError('%s: %s%s' % (path, text, ' (%s)' % name if name else ''))
 
 
 #: Held while a function is made known to SQLite: PyPy's sqlite3 fails when two threads do so for the first time at once.
@@ -4962,19 +4963,31 @@ class HistoryManager(object):
         # type: () -> Any
         """Open the file, creating or migrating it; one that may only be read is opened for reading."""
         sqlite3 = _sqlite()
-        try:
-            self._create_file()
-            connection = self._connect(self.db_path)
+        tries = 5
+        while True:
             try:
-                self._prepare(connection)
-            except BaseException:
-                connection.close()
-                raise
-            return connection
-        except (OSError, sqlite3.Error) as error:
-            if _is_readable_only(self.db_path):
-                return self._open_for_reading()
-            raise _history_error(self.db_path, error)
+                return self._open_for_writing()
+            except (OSError, sqlite3.Error) as error:
+                tries -= 1
+                # Of several that make a file at once, SQLite lets one fail: it finds the log of another beside the still empty
+                # file, and that is gone when it wants to delete it (SQLITE_IOERR_DELETE_NOENT).
+                if tries and 'disk I/O error' in str(error):
+                    time.sleep(0.01)
+                    continue
+                if _is_readable_only(self.db_path):
+                    return self._open_for_reading()
+                raise _history_error(self.db_path, error)
+
+    def _open_for_writing(self):
+        # type: () -> Any
+        self._create_file()
+        connection = self._connect(self.db_path)
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _create_file(self):
         # type: () -> None

@@ -337,7 +337,7 @@ def test_a_history_that_is_broken_is_never_green(quick):
     """What compares with earlier runs is an error, 123; what does not is judged; the loss of the verdict is told."""
     quick.write('bad.db', 'this is no database at all, and longer than a header of SQLite, which has 100 bytes ' * 2)
     code = quick.write('job.py', 'pass')
-    finished = quick.run('--history-db', 'bad.db', '--regression', 'cpu_avg', code)
+    finished = quick.run('--history-db', 'bad.db', '--regression', 'execution_time_seconds', code)
     assert finished.status == 123 and b'error: cannot be judged: the history cannot be read' in finished.err
     assert b'the verdict of the gates is not recorded' in finished.err
     assert quick.run('--history-db', 'bad.db', '--gate', 'stdout_lines = 0', code).status == 0

@@ -237,6 +237,26 @@ def test_a_forked_child_uses_connections_of_its_own(history):
     assert history.get_database_stats()['runs'] == 3 and history.check_integrity() == []
 
 
+def test_what_sqlite_loses_while_several_make_a_file_is_tried_again(tmp_path, monkeypatch):
+    """SQLITE_IOERR_DELETE_NOENT of a file that others make right now passes; a disk that stays broken is told."""
+    real, failures = runner.HistoryManager._prepare, [2]
+
+    def prepare(self, connection):
+        failures[0] -= 1
+        if failures[0] >= 0:
+            raise sqlite3.OperationalError('disk I/O error')
+        real(self, connection)
+
+    monkeypatch.setattr(runner.HistoryManager, '_prepare', prepare)
+    with runner.HistoryManager(str(tmp_path / 'a.db')) as history:
+        history.save_execution({'execution_time_seconds': 1.0}, '/x/job.py', 0)
+        assert history.count_executions() == 1
+    failures[0] = 1000
+    with pytest.raises(runner.HistoryError) as caught, runner.HistoryManager(str(tmp_path / 'b.db')) as history:
+        history.count_executions()
+    assert 'b.db: disk I/O error' in str(caught.value)
+
+
 def test_32_runners_write_into_one_file(place):
     """32 rows, no error, also when all of them find no file yet."""
     processes = [place.start('--quiet', script('exit_with.py'), 0) for _ in range(32)]
