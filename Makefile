@@ -107,6 +107,10 @@ $(VENV)/.lint: $(VENV)/.runtime
 	$(PIP) install -e '.[lint]'
 	@touch $@
 
+$(VENV)/.browser: $(VENV)/.dev
+	$(PIP) install -e '.[browser]'
+	@touch $@
+
 $(VENV)/.release: $(VENV)/.dev
 	$(PIP) install -e '.[release]'
 	@touch $@
