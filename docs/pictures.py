@@ -64,7 +64,8 @@ def terminal(place):
              '\'DejaVu Sans Mono\', monospace" font-size="12" role="img">' % (width, height, width),
              '<title>python -m runner in a terminal</title><rect width="100%" height="100%" rx="6" fill="#14181d"/>']
     for number, line in enumerate(lines):
-        colour = '#ffffff' if line.startswith('$') else '#e0736b' if re.search(r'timeout|killed|failed', line) else \
+        odd = re.search(r'^ *\d+  .*(timeout|failed)|^runner: (?!ok)', line)
+        colour = '#ffffff' if line.startswith('$') else '#e0736b' if odd else \
             '#7fc7a8' if line.startswith('runner:') else '#c5ccd3'
         parts.append('<text x="14" y="%d" fill="%s" xml:space="preserve">%s</text>' % (28 + 17 * number, colour, escape(line)))
     with open(os.path.join(IMAGES, 'terminal.svg'), 'w', encoding='utf-8') as file:
@@ -94,7 +95,7 @@ def dashboard(place, browser):
             except OSError:
                 time.sleep(0.1)
         time.sleep(3)
-        subprocess.run([browser, '--headless=new', '--no-sandbox', '--disable-gpu', '--hide-scrollbars', '--window-size=1200,760',
+        subprocess.run([browser, '--headless=new', '--no-sandbox', '--disable-gpu', '--hide-scrollbars', '--window-size=1200,620',
                         '--virtual-time-budget=4000', '--user-data-dir=' + os.path.join(place.folder, 'browser'),
                         '--screenshot=' + os.path.join(IMAGES, 'dashboard.png'), base + '/'], check=True,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
