@@ -7053,6 +7053,7 @@ class _Recorder(object):
 
 _CLAIM = 0.0025           # a verdict is claimed when its p-value, for the whole series, is at most this
 _MINIMUM_TREND = 5        # values below which nothing can be said: five in one order happen by chance in 1 of 60 series
+_ODD_AMONG, _ODD_SHARE = 8, 0.05      # values that must be there, and share of their median by which one must differ, to be odd
 _MINIMUM_STEP = 16        # shortest series in which a step can be told from chance by ranks
 _SHORTEST_WINDOW = 24      # shorter ones cannot tell a step from neighbours that resemble each other
 _LONGEST_WINDOWED = 1000  # values up to which windows are searched too; longer series show their steps without
@@ -7934,12 +7935,23 @@ def odd_within_levels(analyzer, values, places):
     # type: (TrendAnalyzer, Sequence[Any], Sequence[int]) -> List[Dict[str, Any]]
     """Return what detect_anomalies ('mad') finds between the steps at `places`: what is usual now is not odd beside what was.
 
+    Nothing is odd among fewer than 8 values, nor within 5 % of the median: of 68.7 beside 68.8 nobody wants to hear.
+
     >>> odd_within_levels(TrendAnalyzer(), [1.0, 1.1, 0.9, 1.0, 1.1] * 4 + [5.0, 5.1, 4.9, 5.0, 5.1], [20])
     []
+    >>> [odd['index'] for odd in odd_within_levels(TrendAnalyzer(), [68.8] * 8 + [68.7, 98.0], [])]
+    [9]
     """
     edges = [0] + list(places) + [len(values)]
-    return [dict(record, index=record['index'] + first) for first, end in zip(edges, edges[1:])
-            for record in analyzer.detect_anomalies(values[first:end], 'mad')]
+    found = []
+    for first, end in zip(edges, edges[1:]):
+        numbers = _known(values[first:end])[1]
+        if len(numbers) < _ODD_AMONG:
+            continue
+        middle = _median(numbers)
+        found += [dict(record, index=record['index'] + first) for record in analyzer.detect_anomalies(values[first:end], 'mad')
+                  if abs(record['value'] - middle) > _ODD_SHARE * abs(middle)]
+    return found
 
 
 def _run_record(row):
