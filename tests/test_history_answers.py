@@ -111,6 +111,17 @@ def test_anomalies_names_the_odd_run_and_what_is_usual(answers, place):
     assert 'memory_max_mb high' in answers('anomalies', 'job.py')
 
 
+def test_a_little_is_not_odd(place):
+    """Nobody is told of a tenth of a MiB, nor of the fourth run that differs from three."""
+    values = [68.8] * 8 + [68.7]
+    with runner.HistoryManager(place.history) as history:
+        for value in values:
+            history.save_execution({'memory_max_mb': value}, place.folder + '/job.py', 0)
+        for value in (10.0, 10.0, 10.0, 50.0):
+            history.save_execution({'memory_max_mb': value}, place.folder + '/new.py', 0)
+    assert place.run('anomalies').out == b'no odd run\n'
+
+
 def test_compare_tells_better_from_worse(answers):
     """Each metric by its own direction, against what is usual for the script, commit to commit."""
     rows = {row['name']: row for row in answers('compare', '20', '45', json=True)['metrics']}
