@@ -12804,12 +12804,15 @@ class _Form(object):
         """Return JSON Schema (draft 7) for what is valid here."""
         raise NotImplementedError
 
-    def kind_of(self, node):
-        # type: (Any) -> str
-        """Say what stands there instead."""
+    def kind_of(self, node, where):
+        # type: (Any, _Where) -> str
+        """Say what stands there instead; not the value itself where it may be a secret."""
         if node.id != 'scalar':
             return {'mapping': 'a mapping of keys', 'sequence': 'a list'}[node.id]
-        return 'the %s %s' % (_YAML_KINDS.get(node.tag, 'value'), node.value[:60]) if node.value else 'nothing'
+        kind = _YAML_KINDS.get(node.tag, 'value')
+        if where.is_secret and node.value:
+            return 'a ' + kind
+        return 'the %s %s' % (kind, redact(node.value)[:60]) if node.value else 'nothing'
 
 
 #: YAML 1.1's types of a plain scalar, in our words.
@@ -12832,7 +12835,7 @@ class _Scalar(_Form):
     def read(self, node, reader, where):
         # type: (Any, _SettingsReader, _Where) -> Any
         if node.id != 'scalar':
-            return reader.tell(node, where, '%s where %s is due' % (self.kind_of(node), self.what))
+            return reader.tell(node, where, '%s where %s is due' % (self.kind_of(node, where), self.what))
         text = node.value
         if '${' in text:
             try:
@@ -12932,7 +12935,8 @@ class _Group(_Form):
     def read(self, node, reader, where):
         # type: (Any, _SettingsReader, _Where) -> Any
         if node.id != 'mapping':
-            return reader.tell(node, where, '%s where keys are due; valid: %s' % (self.kind_of(node), ', '.join(self._by_name)))
+            return reader.tell(node, where, '%s where keys are due; valid: %s' % (
+                self.kind_of(node, where), ', '.join(self._by_name)))
         values, sound = {}, True  # type: Dict[str, Any], bool
         for key, child in reader.pairs(node, where):
             setting = self._by_name.get(key.value)
@@ -12997,7 +13001,7 @@ class _Entries(_Form):
         if self._or_one and node.id == 'scalar':
             value = self.form.read(node, reader, where)
             return None if value is None else [value]
-        return reader.tell(node, where, "%s where a list is due; begin each entry with '- '" % self.kind_of(node))
+        return reader.tell(node, where, "%s where a list is due; begin each entry with '- '" % self.kind_of(node, where))
 
     def schema(self):
         # type: () -> Dict[str, Any]
@@ -13018,7 +13022,7 @@ class _Names(_Form):
         # type: (Any, _SettingsReader, _Where) -> Any
         import re
         if node.id != 'mapping':
-            return reader.tell(node, where, '%s where NAME: value is due' % self.kind_of(node))
+            return reader.tell(node, where, '%s where NAME: value is due' % self.kind_of(node, where))
         values = {}
         for key, child in reader.pairs(node, where):
             if not re.match(self._pattern + r'\Z', key.value):
@@ -13300,7 +13304,7 @@ def _make_table():
             {'name': 'slow', 'anomaly': {'metric': 'execution_time_seconds', 'direction': 'above', 'min_runs': '8',
                                          'band': '0.995', 'min_change': '10%'}, 'channels': ['stdout']},
             {'name': 'missed', 'expect_every': "'0 3 * * *'", 'script': 'job.py', 'channels': ['stdout']}]),
-        Setting('notifications', _notifications_group(f), 'how the channels of the alerts reach you'),
+        Setting('notifications', _notifications_group(f), 'how the channels of the alerts reach you', secret=True),
         Setting('notify_timeout', f['time'], 'how long telling may take after a run', '10s', '10s', 'notify_timeout'),
         Setting('redact', _Entries(f['pattern']), 'regular expressions of what is stored and told as [redacted], beside '
                 'passwords, tokens and keys', None, ["'customer-[0-9]{6}'"])))
@@ -13409,10 +13413,11 @@ def _notifications_group(f):
             Setting('password', f['text'], 'its password', None, "'${SMTP_PASSWORD:-}'", secret=True),
             Setting('use_tls', f['boolean'], 'STARTTLS before anything is said, implicit TLS on port 465', 'true', 'true'),
             Setting('ca_file', f['path'], 'certificates to trust, in place of the usual', None, '/etc/ssl/own.pem',
-                    shown=False))), 'mail'),
+                    shown=False))), 'mail', secret=True),
         Setting('slack', _Group((
             Setting('webhook_url', f['url'], 'an incoming webhook', None,
-                    '${SLACK_WEBHOOK_URL:-https://slack.invalid/hook}', required=True, secret=True),)), 'a Slack channel'),
+                    '${SLACK_WEBHOOK_URL:-https://slack.invalid/hook}', required=True, secret=True),)), 'a Slack channel',
+                secret=True),
         Setting('webhook', _Group((
             Setting('url', f['url'], 'gets the alert as JSON', None, '${WEBHOOK_URL:-https://example.invalid/alerts}',
                     required=True, secret=True),
@@ -13420,7 +13425,7 @@ def _notifications_group(f):
                     {'Authorization': "'Bearer ${WEBHOOK_TOKEN:-none}'"}, secret=True),
             Setting('secret', f['text'], 'sign each message with this', None, "'${WEBHOOK_SECRET:-none}'", secret=True),
             Setting('ca_file', f['path'], 'certificates to trust, in place of the usual', None, '/etc/ssl/own.pem',
-                    shown=False))), 'any HTTP endpoint'),
+                    shown=False))), 'any HTTP endpoint', secret=True),
         Setting('command', _Group((
             Setting('command', _Entries(f['text']), 'a program and its arguments; it reads the alert as JSON on stdin', None,
                     ['logger', '-t', 'runner'], required=True),)), 'a program of yours'),
@@ -13428,7 +13433,7 @@ def _notifications_group(f):
             Setting('file', f['path'], 'append alerts as JSON lines', None, 'alerts.jsonl', required=True),)), 'a file'),
         Setting('apprise', _Group((
             Setting('urls', _Entries(f['text'], True), 'where Apprise sends', None, ["'${APPRISE_URL:-json://localhost}'"],
-                    required=True, secret=True),)), 'whatever Apprise reaches')))
+                    required=True, secret=True),)), 'whatever Apprise reaches', secret=True)))
 
 
 def _check_gate(values):

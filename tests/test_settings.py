@@ -130,6 +130,16 @@ def test_secret_values_are_never_shown(tmp_path):
     assert not any(secret in line for line in told for secret in ('s3cr3t', '12.75', '7.5'))
 
 
+@pytest.mark.parametrize('text', [
+    'notifications: {slack: https://hooks.slack.com/services/T0/B0/s3cr3t}', 'notifications: https://hooks.slack.com/T0/s3cr3t',
+    'notifications: {webhook: {url: "https://x.y", headers: Bearer s3cr3t}}', 'notifications: {apprise: json://u:s3cr3t@host}',
+    'env: API_KEY=s3cr3t'])
+def test_a_secret_in_the_place_of_keys_is_not_shown(tmp_path, text):
+    """One level too high is where many write it first."""
+    told, = problems(tmp_path, text)
+    assert ' due' in told and 's3cr3t' not in told
+
+
 def test_numbers_and_texts_are_read_as_they_are_meant(tmp_path):
     """Durations are seconds, sizes bytes, shares fractions, whole numbers may be labels."""
     settings = load(tmp_path, """
