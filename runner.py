@@ -280,7 +280,7 @@ def parse_size(text):
         if factor is None:
             raise ValueError
         return int(float(number) * factor)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise UsageError('%r: not a size; write for example 500MiB, 2GiB or 1.5GB' % (text,))
 
 
@@ -539,6 +539,7 @@ _SECRET_HINTS = ('pass', 'pwd', 'secret', 'token', 'key', 'auth', 'credential', 
 _SECRET_WORD = r'(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[-_]?key|access[-_]?key|auth(?:orization)?|credentials?|' \
                r'private[-_]?key|client[-_]?secret|cookie|session[-_]?id|signature|sig)'
 _SECRET_NAME = r'(?:[A-Za-z0-9]+[-_.])*(?:[A-Za-z0-9]*%s)(?:[-_][A-Za-z0-9]+)*' % _SECRET_WORD
+_SECRET_GAP = r'(?:\s|\x1b\[[0-9;]*m)*'    # loggers on a terminal colour the name and the value
 _REDACTED = '[redacted]'
 _patterns = []  # type: List[Any]
 
@@ -552,8 +553,9 @@ def _secret_patterns():
                 r'(-----BEGIN [A-Z ]*PRIVATE KEY-----)[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)',
                 r'([A-Za-z][A-Za-z0-9+.-]*://)[^\s/@\'"]+(?=@)',                   # URL with credentials
                 r'((?i:\b(?:bearer|basic)\s+))[A-Za-z0-9._~+/=-]{6,}',             # HTTP authorization
-                r'((?i:(?<![A-Za-z0-9])%s["\']?\s*(?:=|:)\s*))(?:"[^"\n]*"|\'[^\'\n]*\'|(?!\[redacted\])[^\s,;&"\']+)'
-                % _SECRET_NAME,
+                r'((?i:(?<![A-Za-z0-9])%s["\']?%s(?:=|:)%s))'
+                r'(?:"[^"\n]*"|\'[^\'\n]*\'|(?!\[redacted\])[^\s,;&"\'\x1b][^\s,;&"\']*)'
+                % (_SECRET_NAME, _SECRET_GAP, _SECRET_GAP),
                 r'((?i:(?<!\S)--?%s\s+))(?!-)(?:"[^"\n]*"|\'[^\'\n]*\'|[^\s"\']+)' % _SECRET_NAME,
                 r'()\b(?:AKIA|ASIA)[0-9A-Z]{16}\b',                                # AWS access key
                 r'()\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,})',

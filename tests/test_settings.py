@@ -40,6 +40,7 @@ def problems(tmp_path, text, **environment):
     ('env: [a]', 'ci.yaml, line 1: env: a list where NAME: value is due'),
     ('limits: 5', 'ci.yaml, line 1: limits: the number 5 where keys are due; valid: max_memory, '),
     ('redact: x', "ci.yaml, line 1: redact: the text x where a list is due; begin each entry with '- '"),
+    ('limits: {max_memory: "' + '9' * 400 + '"}', 'not a size'),
     ('timeout: {a: b}', 'ci.yaml, line 1: timeout: a mapping of keys where a duration is due'),
     ('timeout: soon', "ci.yaml, line 1: timeout: 'soon': not a duration; write for example 90"),
     ('timeout: 0', "ci.yaml, line 1: timeout: '0': must be more than 0 seconds"),

@@ -37,7 +37,7 @@ def test_sizes_are_read(text, size):
     assert runner.parse_size(text) == size
 
 
-@pytest.mark.parametrize('text', ['', '-5MiB', 'MiB', '5XiB', '5m5'])
+@pytest.mark.parametrize('text', ['', '-5MiB', 'MiB', '5XiB', '5m5', '9' * 400])
 def test_what_is_no_size_is_refused(text):
     """The sentence names what was given."""
     with pytest.raises(runner.UsageError) as caught:
@@ -60,6 +60,8 @@ SECRETS = [
     ('xoxb-123456789012-abcdef', '123456789012'),
     ('sk-abcdefghijklmnopqrstuv', 'abcdefghijkl'),
     ('-----BEGIN RSA PRIVATE KEY-----\nMIIabc\n-----END RSA PRIVATE KEY-----', 'MIIabc'),
+    ('\x1b[36mtoken\x1b[0m=\x1b[35mabcdef\x1b[0m', 'abcdef'),                      # as structlog and jq colour them
+    ('\x1b[34;1m"token"\x1b[0m\x1b[1;39m:\x1b[0m \x1b[0;32m"a b c"\x1b[0m', 'a b c'),
     ('eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abc_def', 'eyJzdWIi'),
 ]
 
