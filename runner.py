@@ -13916,7 +13916,7 @@ class ScriptRunner(object):
         record = dict(_host_facts(), **_first_record(plan, self.labels, None, 0.0))
         record.update(status=result['status'], cause=result['cause'], metrics=aggregate_metrics([r['metrics'] for r in judged]))
         try:
-            past = _Past(self._history(), record, results[0]['execution_id'])
+            past = _Past(self._history(), record, results[0]['execution_id'], integration)
             values = gate_values(record, integration, past)
             result['gates_passed'], result['gate_results'] = integration.check_gates(values, past.values)
         except HistoryError as error:
@@ -14299,34 +14299,49 @@ def run_ab(make_a, make_b, runs=10, on_run=None):
 class _Past(object):
     """What the gates of a run compare with: the run that is pinned for its script, and the good runs before it."""
 
-    def __init__(self, manager, record, before_id):
-        # type: (Optional[HistoryManager], Dict[str, Any], Optional[int]) -> None
+    def __init__(self, manager, record, before_id, integration=None):
+        # type: (Optional[HistoryManager], Dict[str, Any], Optional[int], Optional[CICDIntegration]) -> None
         self._manager = manager
         self._record = record
         self._before_id = before_id
+        self._window = max([200] + [gate.regression.window for gate in (integration.gates if integration is not None else ())
+                                    if gate.regression is not None])
         self._pinned = None  # type: Optional[Dict[str, Any]]
         if manager is not None:
             self._pinned = manager.get_baseline(record['script_path'])
 
-    def values(self, metric, same_host=True, limit=200):
-        # type: (str, bool, int) -> List[float]
+    def values(self, metric, same_host=True, limit=None):
+        # type: (str, bool, Optional[int]) -> List[float]
         """Return the metric in good runs of the same script, host and Python before this one, oldest first.
 
-        Runs that were judged together are one value, as they then were. With a pinned run, only those from it on: pinning a run
-        tells that its level is the one that is meant.
+        At most `limit` (None: as many as a gate looks at). Runs that were judged together are one value, as they then were. With
+        a pinned run, only those from it on: pinning a run tells that its level is the one that is meant.
         """
         if self._manager is None:
             return []
-        rows = self._manager.get_metric_series(
+        wanted = limit or self._window
+        asked = wanted + 1                             # the oldest of what is read may be a part of what was judged together
+        while True:
+            groups, is_all = self._groups(metric, same_host, asked)
+            if is_all or len(groups) > wanted:
+                break
+            asked *= 4
+        return [aggregate_metrics([{metric: value} for value in group])[metric] for _, group in sorted(groups.items())][-wanted:]
+
+    def _groups(self, metric, same_host, limit):
+        # type: (str, bool, int) -> Tuple[Dict[int, List[float]], bool]
+        """Return ({first of the runs judged together: their values} of the last `limit` good runs, whether these are all)."""
+        manager = self._manager  # type: Any
+        rows = manager.get_metric_series(
             self._record['script_path'], metric, limit=limit, good_only=True, before_id=self._before_id,
             hostname=self._record['hostname'] if same_host else None, python_version=self._record['python_version'])
         first = self._pinned['execution_id'] if self._pinned is not None else 0
-        rows = [row for row in rows if row[0] >= first]
-        together = self._manager.get_judged_together(rows[0][0]) if rows else {}
+        known = [row for row in rows if row[0] >= first]
+        together = manager.get_judged_together(known[0][0]) if known else {}
         groups = {}  # type: Dict[int, List[float]]
-        for row in rows:
+        for row in known:
             groups.setdefault(together.get(row[0], row[0]), []).append(row[2])
-        return [aggregate_metrics([{metric: value} for value in group])[metric] for _, group in sorted(groups.items())]
+        return groups, len(known) < limit
 
     def baseline(self, metric):
         # type: (str) -> Optional[float]
@@ -17416,7 +17431,7 @@ def _check_verb(arguments, options):
         raise UsageError("check: nothing to judge; write python -m runner check 'cpu_max < 90' last")
     with _manager_for_reading(options) as manager:
         run = _find_run(manager, number)
-        past = _Past(manager, run, run['id'])
+        past = _Past(manager, run, run['id'], integration)
         passed, gates = integration.check_gates(gate_values(run, integration, past), past.values)
     if arguments.json:
         _print(to_json({'run': run['id'], 'status': run['status'], 'passed': passed and bool(run['success']),

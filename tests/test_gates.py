@@ -371,6 +371,22 @@ def test_repeats_and_confirmations(quick):
         assert runner._Past(history, dict(run, python_version=None), None).values('stdout_lines') == [1.0, 4.0]
 
 
+def test_repeats_do_not_make_a_history_too_short(place):
+    """Twelve repeats are one value each time; thirty such values are found, also where a gate looks at 300."""
+    ids = remember(place, 'job.py', [float(n // 12) for n in range(360)])
+    wide = gate(regression={'metric': 'execution_time_seconds', 'window': 300})
+    with runner.HistoryManager(place.history) as history:
+        for first in range(0, 360, 12):
+            history.save_judgement(ids[first:first + 12], 'pass', [])
+        run = dict(history.get_execution(ids[-1]), python_version=None)
+        past = runner._Past(history, run, None)
+        assert past.values('execution_time_seconds', limit=20) == [float(n) for n in range(10, 30)]
+        assert past.values('execution_time_seconds') == [float(n) for n in range(30)]
+        assert past.previous('execution_time_seconds') == 29.0
+        ids += [history.save_execution({'execution_time_seconds': 5.0}, 'job.py', 0) for _ in range(250)]
+        assert len(runner._Past(history, run, None, wide).values('execution_time_seconds')) == 280
+
+
 def test_a_repeat_that_fails_ends_the_repeats(quick):
     """The script's failure is the outcome."""
     finished = quick.run('--repeat', '3', '--gate', 'stdout_lines = 0', script('exit_with.py'), 7)
