@@ -302,8 +302,8 @@ def _read_size(text):
 
 def _read_count(text):
     # type: (str) -> int
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError('%r: not a number of at least 1' % text)
+    if not text.isdecimal() or len(text) > 18 or int(text) < 1:       # SQLite's numbers have 63 bits
+        raise UsageError('%r: not a number of at least 1%s' % (text, ', of 18 digits at most' if len(text) > 18 else ''))
     return int(text)
 
 
@@ -5719,7 +5719,7 @@ class HistoryManager(object):
             values.append(_canonical(script_path))
         if days is not None:
             clause.append('start_time >= ?')
-            values.append(int((time.time() - days * 86400.0) * 1000000))
+            values.append(int(max(0.0, time.time() - days * 86400.0) * 1000000))
         if where is not None:
             condition = self._read_condition(where)
             sql, more = condition.to_sql({name: _condition_column(condition, name) for name in condition.names})
@@ -9371,6 +9371,18 @@ class RegressionRule(object):
         return judge_regression(history[-self.window:], value, self.better, self.min_runs, self.min_change)
 
 
+def _make_regression_rule(given):
+    # type: (Dict[str, Any]) -> RegressionRule
+    """Make a rule of a dict of its arguments; raises UsageError for one that there is not."""
+    for key in given:
+        if key not in RegressionRule.__slots__:
+            raise UsageError('regression: %r is not one of its settings%s; valid: %s' % (
+                key, suggest(str(key), RegressionRule.__slots__), ', '.join(RegressionRule.__slots__)))
+    if 'metric' not in given:
+        raise UsageError('regression: metric is missing; name what must not get worse')
+    return RegressionRule(**given)
+
+
 def judge_regression(history, value, better='lower', min_runs=20, min_change=0.02):
     # type: (Sequence[float], Optional[float], str, int, float) -> Dict[str, Any]
     """Judge whether a value, with those just before it, is worse than the older ones by more than chance.
@@ -9421,7 +9433,7 @@ def judge_regression(history, value, better='lower', min_runs=20, min_change=0.0
 def _is_number(value):
     # type: (Any) -> bool
     """Tell whether something is a number that can be compared: no NaN, no infinity, no truth value."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value and abs(value) != float('inf')
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _change(before, after, sign):
@@ -9617,8 +9629,10 @@ class CICDIntegration(object):
         if len(given) != 1:
             raise UsageError('%s: a gate is one of metric_name with bounds, condition, regression' % (
                 ' and '.join(given) or 'an empty gate'))
+        if metric_name is None and (max_value is not None or min_value is not None):
+            raise UsageError('gate %s: max_value and min_value go with metric_name' % (condition or 'regression'))
         if regression is not None:
-            rule = RegressionRule(**regression) if isinstance(regression, dict) else regression
+            rule = _make_regression_rule(regression) if isinstance(regression, dict) else regression
             gate = PerformanceGate(None, rule, name, on_inconclusive)
         else:
             text = _bounds_text(metric_name, max_value, min_value) if metric_name is not None else condition
@@ -9997,7 +10011,7 @@ def junit_xml(result, redact_patterns=()):
                         for short, stream in (('out', 'stdout'), ('err', 'stderr')) if tail[stream])
     for gate in gates:
         cases.append(_junit_gate(gate, redact_patterns))
-    names = ['run'] + _distinct([_one_line(gate['name']) for gate in gates])
+    names = ['run'] + _distinct([_one_line(redact(gate['name'], redact_patterns)) for gate in gates])
     counts = {tag: sum('<%s ' % tag in case for case in cases) for tag in ('error', 'failure', 'skipped')}
     metrics = result.get('metrics') or {}
     lines = ['<?xml version="1.0" encoding="UTF-8"?>\n',
@@ -10053,7 +10067,7 @@ def tap_text(result, redact_patterns=()):
                               redact_patterns)
     for number, gate in enumerate(gates, 2):
         skip = ' # SKIP inconclusive' if gate['verdict'] == 'inconclusive' and gate['passed'] else ''
-        lines += _tap_point(number, gate['passed'], gate['name'], skip)
+        lines += _tap_point(number, gate['passed'], redact(gate['name'], redact_patterns), skip)
         lines += _tap_diagnostics([(key, gate[key]) for key in (
             'verdict', 'condition', 'reason', 'value', 'baseline', 'change_pct', 'needed')], redact_patterns)
     return '\n'.join(lines) + '\n'
@@ -17171,7 +17185,7 @@ def _find_run(manager, word):
         if number is None:
             raise UsageError('last: there is no run in %s' % manager.db_path)
     elif word.isdecimal():
-        number = int(word)
+        number = int(word) if len(word) <= 18 else 0    # SQLite's numbers have 63 bits
     else:
         raise UsageError("%r: not a run; give its number, or 'last'" % word)
     run = manager.get_execution(number)
@@ -17427,7 +17441,7 @@ def _check_verb(arguments, options):
     asked.update((name, value) for name, value in vars(arguments).items()
                  if name in ('baseline', 'on_inconclusive') and value is not None)
     integration = gates_of(asked, Settings.load(options['config']) if 'config' in options else None)
-    if integration is None:
+    if integration is None or integration.is_empty:
         raise UsageError("check: nothing to judge; write python -m runner check 'cpu_max < 90' last")
     with _manager_for_reading(options) as manager:
         run = _find_run(manager, number)

@@ -75,7 +75,10 @@ def test_a_gate_passes_only_what_is_known_to_be_true(words, metrics, expected):
     ({'metric_name': 'cpu_max', 'max_value': '5m'}, 'duration'),
     ({}, 'an empty gate'),
     ({'metric_name': 'cpu_max', 'max_value': 5, 'condition': 'cpu_max < 5'}, 'metric_name and condition'),
+    ({'condition': 'success', 'max_value': 5}, 'go with metric_name'),
+    ({'regression': {'metric': 'cpu_max'}, 'min_value': 5}, 'go with metric_name'),
     ({'regression': {'metric': 'cpu_maxx'}}, "did you mean 'cpu_max'?"),
+    ({'regression': {'metric': 'cpu_max', 'windw': 50}}, "did you mean 'window'?"), ({'regression': {}}, 'metric is missing'),
     ({'regression': {'metric': 'cpu_min'}}, 'no direction'),
     ({'regression': {'metric': 'success', 'better': 'higher'}}, 'no direction'),
     ({'regression': {'metric': 'cpu_max', 'min_runs': 9}}, 'min_runs=9: must be a whole number of at least 10'),
@@ -217,6 +220,7 @@ GOOD_FORMAT = '{"format": "python-script-runner baseline 1", "metrics": %s}'
     (GOOD_FORMAT % '{"cpu_max": {"value": "5"}}', "'5' is not a number"),
     (GOOD_FORMAT % '{"cpu_max": {"value": NaN}}', 'nan is not a number'),
     (GOOD_FORMAT % '{"cpu_max": {"value": true}}', 'True is not a number'),
+    (GOOD_FORMAT % ('{"cpu_max": {"value": 1%s}}' % ('0' * 400)), 'is not a number'),
     (GOOD_FORMAT % '{"cpu_max": {"value": 5, "tolerance": "lots"}}', "tolerance 'lots': not a share"),
     (GOOD_FORMAT % '{"cpu_min": {"value": 5, "tolerance": "5%"}}', 'has no direction'),
     (GOOD_FORMAT % '{"cpu_max": {"value": 5}, "cpu_max": {"value": 9}}', "'cpu_max' stands twice"),
@@ -420,7 +424,9 @@ def test_check_judges_a_recorded_run(quick):
     assert answer['passed'] and answer['gate_results'][0]['verdict'] == 'pass' and answer['run'] == 1
     quick.write('ci.yaml', 'performance_gates: [{metric_name: stdout_lines, max_value: 0}]\n')
     assert quick.run('check', '1', '--config', 'ci.yaml').status == 0
-    for words in (['check', 'cpu_maxx < 5', '1'], ['check', '1'], ['check', 'cpu_max < 5', '99']):
+    quick.write('b.json', GOOD_FORMAT % '{"cpu_max": {"value": 5, "tolerance": null}}')
+    for words in (['check', 'cpu_maxx < 5', '1'], ['check', '1'], ['check', 'cpu_max < 5', '99'], ['check', '--baseline', 'b.json'],
+                  ['check', 'cpu_max < 5', '9' * 30], ['history', '--limit', '9' * 30]):
         assert quick.run(*words).status == 2, words
 
 
@@ -614,6 +620,14 @@ def test_reports_are_redacted(place):
         with open(os.path.join(place.folder, name), encoding='utf-8') as file:
             text = file.read()
         assert not any(secret in text for secret in ('abcdef', 'hunter2', 'cust42', 'cust43')), name
+
+
+def test_names_of_gates_are_redacted():
+    """The condition is the name, and may hold what the settings file calls a secret."""
+    integration = gate(condition="label.who != 'cust42'")
+    result = {'script_path': 'x.py', 'success': True, 'metrics': {}, 'gate_results': integration.check_gates({'label.who': 'cust42'})[1]}
+    for write in runner.REPORTS.values():
+        assert 'cust42' not in write(result, [runner.compile_secret('cust[0-9]+')])
 
 
 def test_the_api_judges_and_reports(tmp_path):
