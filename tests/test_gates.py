@@ -458,6 +458,15 @@ def test_small_and_odd_samples(before, after, expected):
     assert runner.compare_samples(before, after)['verdict'] == expected
 
 
+def test_many_runs_are_compared_in_a_moment():
+    """Orders of large samples are not counted: the normal distribution gives the same."""
+    for size, expected in ((100, 4197), (1000, 474689)):           # n * n / 2 - z * deviation - 1/2, by hand
+        assert abs(runner._largest_deficit(size, size, 0.025) - expected) <= 2
+    values = [100.0 + n / 100.0 for n in range(300)]
+    answer = runner.compare_samples(values, [1.1 * value for value in values])
+    assert answer['verdict'] == 'more' and answer['low'] < 1.1 < answer['high']
+
+
 @pytest.mark.skipif(PORTABLE, reason='psutil\'s sampler sees nothing of a script of 10 ms')
 def test_two_commands_are_compared(quick):
     """A large and a small one; as JSON too; one that fails is no candidate; nothing is recorded unasked."""
