@@ -177,6 +177,14 @@ def host_name(header):
     return (match.group(1) or match.group(2)) if match else ''
 
 
+def origin_host(origin):
+    """Return host and port of an Origin header, None when it is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
+
+
 class Guard(object):
     """Stands before every route: Host and Origin, the token where one is needed, and the headers of every answer."""
 
@@ -214,7 +222,7 @@ class Guard(object):
             return 421, ('%r: not a name of this dashboard (a page elsewhere may try to read it); use the address that it '
                          'printed, or bind that name with --host' % headers.get('host', '')[:100])
         origin = headers.get('origin')
-        if origin is not None and urlsplit(origin).netloc.lower() != headers['host'].lower():
+        if origin is not None and origin_host(origin) != headers['host'].lower():
             return 403, 'origin %r: another site may not read this dashboard; open it at its own address' % origin[:100]
         is_page = scope['path'] == '/' and scope['type'] == 'http'
         if headers.get('sec-fetch-site') in ('cross-site', 'same-site') and not is_page:
@@ -633,6 +641,8 @@ def _add_reading(app, history, allow_actions):
     @app.get('/api/executions/export', tags=['runs'], summary='The same runs as a file, at most %d' % MAX_EXPORT,
              response_class=StreamingResponse)
     def export(chosen: Filter = CHOSEN, format: str = Query('csv', pattern='^(csv|json)$')):
+        if chosen.given['until'] is None:                  # what starts meanwhile would move the pages, and runs stand twice
+            chosen.given['until'] = runner.format_time(time.time())
         first = chosen.find(history, 1, MAX_PER_PAGE)      # what is wrong is told before the file begins
         pages = _export_pages(chosen, history, first)
         parts = (csv_text(runs, number == 0) for number, runs in enumerate(pages)) if format == 'csv' else _json_parts(pages)

@@ -146,7 +146,7 @@ def place(tmp_path):
 @pytest.mark.parametrize('headers, status', [
     ({}, 200), ({'Host': 'localhost:1'}, 200), ({'Host': '[::1]:8000'}, 200), ({'Host': 'evil.example'}, 421),
     ({'Host': '127.0.0.1.evil.example'}, 421), ({'Host': 'a b'}, 421), ({'Host': ''}, 421), ({'Host': 'localhost:1@evil.example'}, 421),
-    ({'Origin': 'http://evil.example'}, 403), ({'Origin': 'null'}, 403), ({'Origin': 'http://localhost:1'}, 403),
+    ({'Origin': 'http://evil.example'}, 403), ({'Origin': 'null'}, 403), ({'Origin': 'http://['}, 403), ({'Origin': 'http://localhost:1'}, 403),
     ({'Host': 'localhost:1', 'Origin': 'http://localhost:1'}, 200), ({'Sec_Fetch_Site': 'cross-site'}, 403),
     ({'Sec_Fetch_Site': 'same-site'}, 403), ({'Sec_Fetch_Site': 'same-origin'}, 200)])
 def test_host_and_origin_are_checked(served, headers, status):
@@ -239,6 +239,20 @@ def test_runs_are_listed_filtered_and_exported(served, history):
     assert len(text.splitlines()) == 7 and ",'=1+1," in text
     assert [run['status'] for run in served.get('/api/executions/export?status=failed&format=json')] == ['failed'] * 6
     assert served.get('/api/executions/export?status=lost&format=json') == []
+
+
+def test_an_export_has_each_run_once(served, history, monkeypatch):
+    """Also while others start, which moves the pages."""
+    manager, ids = served.app.state.history.manager, [save(history) for _ in range(5)]
+    find = manager.find_runs
+
+    def find_and_run(*words, **more):
+        found = find(*words, **more)
+        save(history)
+        return found
+    monkeypatch.setattr(dashboard, 'MAX_PER_PAGE', 2)
+    monkeypatch.setattr(manager, 'find_runs', find_and_run)
+    assert [run['id'] for run in served.get('/api/executions/export?format=json')] == ids[::-1]
 
 
 def test_a_run_is_told_in_full(served, history):
