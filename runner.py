@@ -17046,19 +17046,6 @@ class _LiveLine(object):
                 pass
 
 
-def _retry_config(options):
-    # type: (Dict[str, Any]) -> Optional[RetryConfig]
-    """Return what the --retry options ask for; None where nothing is retried."""
-    given = [name for name in ('retry_strategy', 'retry_delay', 'retry_max_delay', 'retry_on', 'skip_on') if name in options]
-    if 'retry' not in options:
-        if given:
-            raise UsageError('--%s: says how to retry, but not that; add --retry N' % given[0].replace('_', '-'))
-        return None
-    return RetryConfig(options.get('retry_strategy', RetryStrategy.EXPONENTIAL), max_attempts=options['retry'] + 1,
-                       base_delay=options.get('retry_delay', 1.0), max_delay=options.get('retry_max_delay', 60.0),
-                       retry_on=options.get('retry_on', ()), skip_on=options.get('skip_on', ()))
-
-
 def _result_of_no_run(runner, error):
     # type: (ScriptRunner, LaunchError) -> Dict[str, Any]
     """Return what reports need to know of a script that could not be started: no gate could be judged."""
