@@ -10456,7 +10456,7 @@ def _message_title(message):
     where += ['on ' + run['hostname']] if run.get('hostname') else []
     state = {'firing': message['severity'], 'resolved': 'RESOLVED'}.get(message['state'], message['state'].upper())
     title = '%s: %s' % (state, what) + (' (%s)' % ' '.join(where) if where else '')
-    return ''.join(c if c >= ' ' and c != '\x7f' else ' ' for c in title)[:180]
+    return ''.join(c if c >= ' ' and c not in '\x7f\x85\u2028\u2029' else ' ' for c in title)[:180]
 
 
 def _run_facts(message):
@@ -11112,6 +11112,7 @@ class _LogChannel(object):
 _TRY_SECONDS = 5.0                     # one try, for the connection and for each answer
 _TRIES = 4                             # within the bound
 _SPOOL_SECONDS = 7 * 86400.0           # how long a message is worth being sent
+_LONGEST_SILENCE = 100 * 366 * 86400.0
 _LEASE_SECONDS = 60.0                  # beyond the bound: whoever holds a notification may still be sending it
 
 
@@ -11387,7 +11388,7 @@ class _RunContext(object):
     def __init__(self, values, script_path='', history=None, correlation_id=None, run_id=None, kin=None):
         # type: (Dict[str, Any], str, Optional[HistoryManager], Optional[str], Optional[int], Optional[Dict[str, Any]]) -> None
         self.values = values
-        self.script_path = script_path
+        self.script_path = _encodable(script_path)     # as history spells it
         self.history = history
         self.correlation_id = correlation_id
         self.run_id = run_id
@@ -11473,7 +11474,8 @@ class _ConditionRule(object):
         self.text = condition.text + (', %d runs in a row' % consecutive if consecutive > 1 else '')
         plain = set(name.partition('.')[2] if name.startswith(('previous.', 'baseline.')) else name for name in condition.names)
         self.metrics = [name for name in METRICS if name in plain and METRICS[name].unit not in ('bool', 'UTC', '')]
-        self.kind = 'failure' if condition.names & _FAILURE_NAMES else 'performance' if self.metrics else 'other'
+        of_failure = condition.names & _FAILURE_NAMES and _may_be_of_failure(condition)
+        self.kind = 'failure' if of_failure else 'performance' if self.metrics else 'other'
 
     def judge(self, context):
         # type: (_RunContext) -> Tuple[Optional[bool], str]
@@ -11486,6 +11488,17 @@ class _ConditionRule(object):
                 break
             outcome = number <= len(context.past()) and self.condition.evaluate(context.values_at(number, names))
         return outcome, explanation
+
+
+def _may_be_of_failure(condition):
+    # type: (Condition) -> bool
+    """Tell whether a condition may be true of a run that did not succeed.
+
+    >>> [_may_be_of_failure(parse_condition(text)) for text in ('exit_code = 3', "status = 'success' AND cpu_max > 5")]
+    [True, False]
+    """
+    return any(condition.evaluate({'success': False, 'status': status}) is not False
+               for status in STATUSES if status not in ('running', 'success'))
 
 
 class _ConsecutiveRule(object):
@@ -11654,8 +11667,9 @@ class AlertIntelligence(object):
 
         What fires meanwhile is recorded as suppressed; if it still does at the first run afterwards, it is told then.
         """
-        if not rule or not 0 < seconds < float('inf'):
-            raise UsageError('silence %r for %r seconds: needs a rule and a time of more than 0 seconds' % (rule, seconds))
+        if not rule or not 0 < seconds <= _LONGEST_SILENCE:
+            raise UsageError('silence %r for %r seconds: needs a rule and a time of more than 0 seconds, at most 100 years' % (
+                rule, seconds))
         end = self.clock() + seconds
         with self.store.writing() as connection:
             connection.execute('INSERT OR REPLACE INTO alert_silence VALUES (?, ?, ?, ?)',
@@ -11977,9 +11991,7 @@ class AlertManager(object):
         default a failure suppresses what is about speed and size. With `digest_seconds` what fires is kept and told in one
         message each that long. Times are seconds, or texts such as '5m'. Raises UsageError.
         """
-        if not isinstance(name, str) or not name.strip() or name in self.rules or name == '*':
-            raise UsageError('alert %r: %s' % (name, 'there are two of that name; each needs its own' if name in self.rules
-                                               else 'a rule needs a name other than *'))
+        self._check_name(name)
         try:
             form = self._make_form(condition, consecutive, failure_rate, anomaly)
             hold = None if for_seconds is None else _check_time('for', for_seconds)
@@ -11993,6 +12005,13 @@ class AlertManager(object):
         except UsageError as error:
             raise UsageError('alert %r: %s' % (name, error))
         self.rules[name] = rule
+
+    def _check_name(self, name):
+        # type: (Any) -> None
+        if not isinstance(name, str) or not name.strip() or name == '*':
+            raise UsageError('alert %r: a rule needs a name other than *' % (name,))
+        if name in self.rules or name in self.expected:
+            raise UsageError('alert %r: there are two of that name; each needs its own' % name)
 
     def parse_condition(self, text):
         # type: (str) -> Condition
@@ -12009,6 +12028,8 @@ class AlertManager(object):
         if consecutive is not None and (isinstance(consecutive, bool) or not isinstance(consecutive, int) or consecutive < 1
                                         or given and given != ['condition']):
             raise UsageError('consecutive %r: must be a whole number of at least 1, alone or beside a condition' % (consecutive,))
+        if consecutive is not None and consecutive > _PAST_RUNS:
+            raise UsageError('consecutive %d: at most %d runs are looked back' % (consecutive, _PAST_RUNS))
         if condition is not None:
             return _make_condition_rule(self.parse_condition(getattr(condition, 'text', condition)), consecutive or 1)
         if failure_rate is not None:
@@ -12044,17 +12065,28 @@ class AlertManager(object):
         # type: () -> None
         """Raise UsageError when a rule names a channel without settings, or a rule that there is not."""
         for rule in self.rules.values():
-            for name in rule.channels or ():
-                if name in ('stdout', 'log') and name not in self.channels:
-                    self.channels[name] = _CHANNEL_FORMS[name]()
-                if name not in self.channels:
-                    raise UsageError('alert %r: channel %r has no settings; give them under notifications: %s' % (
-                        rule.name, name, name))
-            if 'apprise' in self._channels_of(rule.name):
-                self.channels['apprise'].check_installed()
+            self._configure_plain(rule.channels or ())
+            self._check_configured(rule.name, rule.channels)
             for name in rule.inhibited_by or ():
                 if name not in self.rules:
                     raise UsageError('alert %r: inhibited_by: no alert %r%s' % (rule.name, name, suggest(name, self.rules)))
+        for name, expected in self.expected.items():
+            self._check_configured(name, expected['channels'])
+
+    def _configure_plain(self, names):
+        # type: (Iterable[str]) -> None
+        """Set up those of these channels that need no settings."""
+        for name in names:
+            if name in ('stdout', 'log') and name not in self.channels:
+                self.channels[name] = _CHANNEL_FORMS[name]()
+
+    def _check_configured(self, rule, channels):
+        # type: (str, Optional[Sequence[str]]) -> None
+        for name in channels or ():
+            if name not in self.channels and name not in ('stdout', 'log'):
+                raise UsageError('alert %r: channel %r has no settings; give them under notifications: %s' % (rule, name, name))
+        if 'apprise' in self._channels_of(rule):
+            self.channels['apprise'].check_installed()
 
     # -- channels ------------------------------------------------------------------------------------------
 
@@ -12152,6 +12184,7 @@ class AlertManager(object):
         # type: (str, Any, Optional[str], Optional[Sequence[str]], str) -> None
         """Declare that a script (None: every script of the history that is asked about) starts at least this often: a duration
         such as '1d', or five fields as in a crontab, in local time. `check_missed` judges it. Raises UsageError."""
+        self._check_name(name)
         try:
             is_cron = isinstance(every, str) and len(every.split()) == 5
             every = parse_cron(every) if is_cron else _check_time('expect_every', every)
@@ -12274,9 +12307,8 @@ class AlertManager(object):
         `notify_timeout`. Raises UsageError for a channel that is not configured.
         """
         wanted = list(self.channels) if channels is None else self._check_channels(channels) or []
+        self._configure_plain(wanted)
         for name in wanted:
-            if name in ('stdout', 'log'):
-                self.channels.setdefault(name, _CHANNEL_FORMS[name]())
             if name not in self.channels:
                 raise UsageError('channel %r: has no settings; give them under notifications: %s' % (name, name))
         alert = Alert(name=title, severity=_check_severity(severity), state='firing', condition='', explanation='', earlier=0)
@@ -12334,6 +12366,8 @@ class AlertManager(object):
         told = [alert for alert in decided if alert.delivery == 'told']
         for alert in told:
             alert.channels = dict.fromkeys(self._channels_of(alert.name), 'waiting')
+        for alert in decided:                          # what a label says may be a secret
+            alert.condition, alert.explanation = _hide([alert.condition, alert.explanation], self.secrets(), self.redact_patterns)
         for alert in decided:
             store.add_alert(connection, alert, context.run_id, context.script_path, now, message_id if alert.channels else None)
         messages = [(name, self._message([alert for alert in told if name in alert.channels], base, message_id))
@@ -12475,8 +12509,11 @@ class AlertManager(object):
         Returns dicts: script_path, rule (None where the schedule is learned), last_start (ISO text or None), every (in words),
         overdue (True, False, None for unknown) and overdue_seconds. The schedule is one that `expect_run` declared, else learned:
         see `learn_schedule`. With `tell`, what is overdue is told by the channels of its rule, once, and again when it is
-        resolved. Raises HistoryError.
+        resolved. Raises HistoryError, and with `tell` UsageError as `validate`.
         """
+        if tell:
+            self.validate()
+            self._configure_plain(name for rule in self.expected.values() for name in rule['channels'] or ())
         history, now = self.history_manager or HistoryManager(), self.clock()
         declared = [(name, rule) for name, rule in self.expected.items()]
         known = list(scripts) if scripts is not None else history.get_scripts()
@@ -12515,7 +12552,7 @@ class _ScheduleRule(object):
         # type: (Dict[str, Any]) -> None
         self.text = 'expected every %s' % verdict['every']
         self.explanation = 'last start %s' % (verdict['last_start'] or 'unknown')
-        if verdict['overdue']:
+        if verdict['overdue_seconds'] is not None:
             self.explanation += ', overdue by %s' % format_duration(verdict['overdue_seconds'])
 
 
@@ -12545,8 +12582,6 @@ def _is_live(name):
 
 def _make_condition_rule(condition, consecutive):
     # type: (Condition, int) -> _ConditionRule
-    if consecutive > _PAST_RUNS:
-        raise UsageError('consecutive %d: at most %d runs are looked back' % (consecutive, _PAST_RUNS))
     if consecutive > 1 and any(name.startswith('previous.') for name in condition.names):
         raise UsageError('consecutive: does not go with previous., which is another run for each of them')
     return _ConditionRule(condition, consecutive)
@@ -12590,8 +12625,8 @@ def _make_failure_rate_rule(given):
         raise UsageError('failure_rate: needs above, and one of runs and window')
     window = None if values['window'] is None else _check_time('window', values['window'])
     runs = None if values['runs'] is None else _check_whole('runs', values['runs'], 1)
-    least = _check_whole('min_runs', min(values['min_runs'], runs or values['min_runs']), 1)
-    return _FailureRateRule(_check_share('above', values['above']), runs, window, least)
+    least = _check_whole('min_runs', values['min_runs'], 1)
+    return _FailureRateRule(_check_share('above', values['above']), runs, window, min(least, runs or least))
 
 
 def _make_anomaly_rule(given, extra_names):

@@ -241,9 +241,38 @@ def test_silences_end(manager, clock, history):
     assert manager.intelligence.unsilence('*') and not manager.intelligence.unsilence('*')
     manager.check_alerts({'cpu_max': 10.0})
     assert manager.channels['inbox'].told[-1] == ('resolved', ['hot'])
-    for wrong in (0, -1, float('inf'), float('nan')):
+    for wrong in (0, -1, float('inf'), float('nan'), 1e15):
         with pytest.raises(runner.UsageError):
             manager.intelligence.silence('hot', wrong)
+
+
+def test_what_is_on_record_is_redacted(manager, history):
+    """A label that the settings file calls a secret, in the values that a rule looked at."""
+    manager.redact_patterns = [runner.compile_secret('cust[0-9]+')]
+    manager.add_alert('who', "label.who != 'nobody'")
+    assert len(manager.check_alerts({'label.who': 'cust42'})) == 1
+    assert runner.read_alerts(history)[0]['explanation'] == "label.who = '[redacted]'"
+    assert 'cust42' not in str(manager.channels['inbox'].messages)
+
+
+def test_a_rule_about_good_runs_is_no_failure(manager, history):
+    """It does not make what is about speed not worth telling."""
+    manager.add_alert('long', "status = 'success' AND execution_time_seconds > 5")
+    manager.add_alert('large', 'memory_max_mb > 5')
+    assert len(manager.check_alerts(dict(GOOD, execution_time_seconds=9.0, memory_max_mb=9.0))) == 2
+
+
+def test_a_path_that_is_no_text_is_told(manager, history):
+    """Bytes that no encoding knows: SQLite refused them, and nobody heard of it."""
+    manager.add_alert('hot', 'cpu_max > 85')
+    assert len(manager.check_alerts({'cpu_max': 90.0}, '/srv/caf\udce9.py')) == 1 and manager.warnings == []
+    assert runner.read_alerts(history)[0]['script_path'] == '/srv/caf\\udce9.py'
+
+
+def test_a_title_is_one_line(manager):
+    """Whatever separates lines in Unicode: a mail program refuses it in a subject."""
+    manager.notify('a\u2028b\x85c\nd')
+    assert manager.channels['inbox'].messages[0]['title'].startswith('TEST: a b c d')
 
 
 def test_a_digest_sums_up(manager, clock):
@@ -584,7 +613,9 @@ def test_without_rules_nothing_is_loaded(place):
     ({'anomaly': {'metric': 'cpu_max', 'direction': 'up'}}, 'above, below'), ({'anomaly': {'metrik': 'cpu_max'}}, "'metrik'"),
     ({'failure_rate': {'above': 2, 'runs': 5}}, 'share'), ({'failure_rate': {'above': '20%'}}, 'one of runs and window'),
     ({'condition': 'cpu_max > 9', 'channels': ['slack']}, 'no settings'), ({'condition': 'cpu_max > 9', 'inhibited_by': ['nobody']}, 'no alert'),
-    ({'expect_every': '61 * * * *'}, 'minute'), ({'condition': 'cpu_max > 9', 'script': 'x.py'}, 'expect_every'), ({'expect_every': 0}, 'more than 0'), ({'expect_every': '1d', 'for': '5s'}, 'does not go with')])
+    ({'expect_every': '61 * * * *'}, 'minute'), ({'condition': 'cpu_max > 9', 'script': 'x.py'}, 'expect_every'), ({'expect_every': 0}, 'more than 0'), ({'expect_every': '1d', 'for': '5s'}, 'does not go with'),
+    ({'expect_every': '1d', 'channels': ['slack']}, 'no settings'), ({'consecutive': 201}, 'at most 200'),
+    ({'failure_rate': {'above': '20%', 'runs': 5, 'min_runs': 'x'}}, 'min_runs')])
 def test_rules_that_cannot_be(rule_of, words):
     """Refused before anything starts, with a sentence that names the rule."""
     with pytest.raises(runner.UsageError) as caught:
@@ -667,6 +698,21 @@ def test_missed_runs_are_told_once_and_resolved(manager, history, clock):
     assert manager.channels['inbox'].told[1:] == [('resolved', ['nightly'])]
     manager.expect_run('never', '1h', '/srv/never-started.py')
     assert [v['overdue'] for v in manager.check_missed()] == [False, True]
+
+
+def test_a_missed_run_is_told_by_channels_without_settings(manager, history, tmp_path, capfd):
+    """stdout and log need none, also where no other rule names them."""
+    manager.expect_run('nightly', '1d', '/srv/never-started.py', ['stdout'])
+    assert manager.check_missed(tell=True)[0]['overdue'] is True
+    assert capfd.readouterr().out.startswith('ERROR: nightly (never-started.py')
+
+
+def test_each_rule_has_a_name_of_its_own(manager):
+    """Also those of runs that are expected: the second took the place of the first."""
+    manager.expect_run('nightly', '1d', '/srv/a.py')
+    for again in (lambda: manager.expect_run('nightly', '1d', '/srv/b.py'), lambda: manager.add_alert('nightly', 'cpu_max > 5')):
+        with pytest.raises(runner.UsageError, match='two of that name'):
+            again()
 
 
 # -- the command line -------------------------------------------------------------------------------------------------
