@@ -11185,7 +11185,7 @@ def _in_threads(works, deadline):
         except RuntimeError:                           # no thread is to be had: one after the other, each with its own timeouts
             run(work, slot, lock)
     for lock in locks:
-        lock.acquire(True, max(0.0, deadline - time.monotonic()))
+        lock.acquire(True, min(_LONGEST_WAIT, max(0.0, deadline - time.monotonic())))
     return [(slot[0], slot[1]) for slot in slots]
 
 
@@ -11885,7 +11885,7 @@ class _LiveAlerts(object):
         # type: (float) -> None
         """Wait for what is being sent, until `deadline` (monotonic)."""
         for lock in self._busy:
-            if lock.acquire(True, max(0.0, deadline - time.monotonic())):
+            if lock.acquire(True, min(_LONGEST_WAIT, max(0.0, deadline - time.monotonic()))):
                 lock.release()
 
 
@@ -16765,6 +16765,9 @@ def _run_command(words, program):
         lock_wait=options.get('lock_wait'), log_file=options.get('log_file'), config_file=settings,
         cicd_integration=gates_of(options, settings), repeat=options.get('repeat'), confirm=options.get('confirm'))
     runner.monitor_interval = options.get('monitor_interval', runner.monitor_interval)
+    runner.detach_ok = options.get('detach_ok', runner.detach_ok)     # "false" in the environment is stronger than the file
+    runner.hang_stack = options.get('hang_stack', runner.hang_stack)
+    runner.enable_history = not options.get('no_history', not runner.enable_history)
     runner.retry_config = retry_config_of(options, settings)
     runner.alert_manager = alerts_of(options, settings)
     if settings is not None:

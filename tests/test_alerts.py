@@ -269,6 +269,13 @@ def test_a_path_that_is_no_text_is_told(manager, history):
     assert runner.read_alerts(history)[0]['script_path'] == '/srv/caf\\udce9.py'
 
 
+def test_any_time_may_be_given_to_telling(manager):
+    """Also three thousand years, which no wait of the system can take."""
+    manager.notify_timeout = 1e11
+    manager.add_alert('hot', 'cpu_max > 85')
+    assert len(manager.check_alerts({'cpu_max': 90.0})) == 1 and manager.warnings == []
+
+
 def test_a_title_is_one_line(manager):
     """Whatever separates lines in Unicode: a mail program refuses it in a subject."""
     manager.notify('a\u2028b\x85c\nd')

@@ -214,6 +214,11 @@ def test_a_flag_is_stronger_than_the_environment_and_that_than_the_file(place):
                                 env=env).out.decode())
     assert (plan['timeout'], plan['grace'], plan['labels']) == (3, 2, {'a': 'f', 'b': 'c'})
     assert (plan['limits']['processes'], plan['limits']['memory']) == (3, 1 << 30)
+    place.write('ci.yaml', 'history: {enabled: false}\n')
+    for value, is_kept in (('0', True), ('1', False)):
+        env = {'SCRIPT_RUNNER_CONFIG': config, 'SCRIPT_RUNNER_NO_HISTORY': value}
+        plan = json.loads(place.run('--dry-run', script('exit_with.py'), env=env).out.decode())
+        assert (plan['history_db'] is not None) == is_kept
 
 
 def test_variables_of_the_file_are_weaker_than_those_of_flags(place):
