@@ -436,6 +436,8 @@ def _parse_time(text):
             raise ValueError
         hours, minutes, seconds = (clock.split(':') + ['0', '0'])[:3]
         whole, _, part = seconds.partition('.')
+        if int(hours or 0) > 23 or int(minutes) > 59 or int(whole) > 60:
+            raise ValueError
         shift = int(offset[0] + '1') * (int(offset[1:3]) * 60 + int(offset[-2:])) if offset else 0
         total = ((_days_since_1970(year, month, day) * 24 + int(hours or 0)) * 60 + int(minutes) - shift) * 60 + int(whole)
         return total * 1000000 + int((part + '000000')[:6])
@@ -10581,7 +10583,7 @@ class _DeliveryError(Exception):
 def _reject_control(what, text):
     # type: (str, Any) -> str
     """Return a text that may stand in a header; raises UsageError, since a line break would begin another header."""
-    if not isinstance(text, str) or not text.strip() or any(c < ' ' or c == '\x7f' for c in text):
+    if not isinstance(text, str) or not text.strip() or any(c < ' ' or c in '\x7f\x85\u2028\u2029' for c in text):
         raise UsageError('%s: must be a text without control characters' % what)
     return text
 
@@ -13953,8 +13955,8 @@ class ScriptRunner(object):
             if result['gates_passed'] or not failed or not result['success'] or self._is_stopped:
                 break
             if self._on_repeat is not None:
-                self._on_repeat('gate %s failed (%s); run %d of %d to confirm it' % (
-                    failed[0]['name'], failed[0]['reason'], number, extra))
+                self._on_repeat(redact('gate %s failed (%s); run %d of %d to confirm it' % (
+                    failed[0]['name'], failed[0]['reason'], number, extra), self.redact_patterns))
             result = self._run_attempts(config, new_correlation_id())
             result['confirmations'] = number
             results.append(result)
@@ -14336,7 +14338,7 @@ def run_ab(make_a, make_b, runs=10, on_run=None):
         if not result['success']:
             raise RunnerError('ab: %s did not succeed (%s, exit status %s%s); runs that fail cannot be compared' % (
                 which.upper(), result['cause'], result['returncode'],
-                ': ' + result['error_summary'] if result['error_summary'] else ''))
+                ': ' + redact(result['error_summary']) if result['error_summary'] else ''))
         values[which].append(result['metrics'])
         if on_run is not None:
             on_run(done, len(order))
@@ -16795,7 +16797,7 @@ def _run_command(words, program):
         _report_alerts(getattr(error, 'alerts', ()), getattr(error, 'warnings', ()), options)
         raise
     _write_reports(result, options, runner)
-    _report_run(result, options)
+    _report_run(result, options, runner.redact_patterns)
     return exit_status_of(result)
 
 
@@ -17164,8 +17166,8 @@ def _report_alerts(alerts, warnings, options):
             _say('alert ' + alert_line(alert))
 
 
-def _report_run(result, options):
-    # type: (Dict[str, Any], Dict[str, Any]) -> None
+def _report_run(result, options, patterns):
+    # type: (Dict[str, Any], Dict[str, Any], Sequence[Any]) -> None
     _report_alerts(result['alerts'], result['warnings'], options)
     if options.get('verbose'):
         _say(format_metrics_of(result['metrics']))
@@ -17176,7 +17178,7 @@ def _report_run(result, options):
             _say('%s: result not written: %s' % (options['json_output'], error.strerror))
     for gate in result['gate_results']:
         if gate['verdict'] != 'pass' or options.get('verbose'):
-            _say('gate %s: %s: %s' % (_printable(gate['name']), gate['verdict'], _printable(gate['reason'])))
+            _say(_printable(redact('gate %s: %s: %s' % (gate['name'], gate['verdict'], gate['reason']), patterns)))
     if not options.get('quiet'):
         _say(summary_line(result))
 
@@ -17545,7 +17547,7 @@ def _profile_verb(arguments, options):
         _say(format_profile(profile))
     if flame is not None:
         _write_flame(flame, profiler.stacks, '%s, %s' % (result['script_path'], profile['cpu_tool']))
-    _report_run(result, options)
+    _report_run(result, options, profiler.runner.redact_patterns)
     return exit_status_of(result)
 
 

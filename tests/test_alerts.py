@@ -634,6 +634,7 @@ def test_rules_that_cannot_be(rule_of, words):
     ({'slak': {}}, "did you mean 'slack'"), ({'slack': {'webhook_url': '${SLACK_WEBHOOK_URL}'}}, '${SLACK_WEBHOOK_URL} is not set'),
     ({'slack': {'url': 'https://x/y'}}, "'url' is not one of its settings"), ({'slack': {}}, 'webhook_url is missing'),
     ({'email': {'smtp_server': 'localhost', 'from': 'a@b', 'to': []}}, 'no address'), ({'command': 'rm -rf /'}, 'list of texts'),
+    ({'email': {'smtp_server': 'localhost', 'from': 'a@b', 'to': 'c@d\u2028e'}}, 'control characters'),
     ({'webhook': {'url': 'ftp://x'}}, 'http')])
 def test_channels_that_cannot_be(notifications, words):
     """The same for channels."""

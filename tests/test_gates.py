@@ -480,6 +480,8 @@ def test_two_commands_are_compared(quick):
     assert (memory['metric'], memory['verdict'], len(memory['values']['a'])) == ('memory_max_mb', 'less', 4) and len(quick.rows()) == 8
     finished = quick.run('ab', '--runs', '2', commands[0], '%s -c "import sys; sys.exit(3)"' % sys.executable)
     assert finished.status == 125 and b'B did not succeed (exit, exit status 3)' in finished.err
+    finished = quick.run('ab', '--runs', '2', commands[0], '%s -c "import sys; sys.exit(\'token=abcdef\')"' % sys.executable)
+    assert finished.status == 125 and b'token=[redacted]' in finished.err and b'abcdef' not in finished.err
     for words in (['""', 'x'], ["'", 'x'], ['', 'x'], ['x']):
         assert quick.run('ab', *words).status == 2, words
 
@@ -637,6 +639,13 @@ def test_names_of_gates_are_redacted():
     result = {'script_path': 'x.py', 'success': True, 'metrics': {}, 'gate_results': integration.check_gates({'label.who': 'cust42'})[1]}
     for write in runner.REPORTS.values():
         assert 'cust42' not in write(result, [runner.compile_secret('cust[0-9]+')])
+
+
+def test_what_is_said_of_gates_is_redacted(quick):
+    """On stderr, which a CI keeps, as in the reports."""
+    config = quick.write('ci.yaml', "redact: ['cust[0-9]+']\n")
+    finished = quick.run('--config', config, '--label', 'who=cust42', '--gate', "label.who = 'nobody'", '--confirm', '1', script('exit_with.py'), 0)
+    assert finished.status == 123 and finished.err.count(b'[redacted]') == 2 and b'cust42' not in finished.err
 
 
 def test_the_api_judges_and_reports(tmp_path):

@@ -104,7 +104,7 @@ def test_times_survive_a_round_trip():
         assert runner._parse_time(runner._format_micros(micros)) == micros
 
 
-@pytest.mark.parametrize('text', ['', 'yesterday', '2026', '2026-01-01Tnoon', None])
+@pytest.mark.parametrize('text', ['', 'yesterday', '2026', '2026-01-01Tnoon', '2026-01-01T25:00', '2026-01-01T12:60:00', None])
 def test_what_is_no_time_is_refused(text):
     """The sentence shows what a time looks like."""
     with pytest.raises(runner.UsageError):
