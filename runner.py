@@ -9892,7 +9892,7 @@ def compare_samples(before, after, level=0.95):
     answer = dict.fromkeys(('before', 'after', 'ratio', 'low', 'high'))  # type: Dict[str, Any]
     answer.update((name, _median(values)) for name, values in (('before', before), ('after', after)) if values)
     answer['verdict'] = 'inconclusive'
-    if len(before) < 1 or len(after) < 1 or min(before) <= 0 or min(after) <= 0:
+    if not before or not after or not all(_is_number(value) and value > 0 for values in (before, after) for value in values):
         if before and after and max(before) == min(before) == max(after) == min(after) == 0:
             answer.update(ratio=1.0, low=1.0, high=1.0, verdict='same')
         return answer
@@ -11115,6 +11115,7 @@ _TRY_SECONDS = 5.0                     # one try, for the connection and for eac
 _TRIES = 4                             # within the bound
 _SPOOL_SECONDS = 7 * 86400.0           # how long a message is worth being sent
 _LONGEST_SILENCE = 100 * 366 * 86400.0
+_LONGEST_TELLING = 86400.0             # one wait: beyond some 290 years (on Windows 49 days) the call overflows
 _LEASE_SECONDS = 60.0                  # beyond the bound: whoever holds a notification may still be sending it
 
 
@@ -11187,7 +11188,7 @@ def _in_threads(works, deadline):
         except RuntimeError:                           # no thread is to be had: one after the other, each with its own timeouts
             run(work, slot, lock)
     for lock in locks:
-        lock.acquire(True, min(_LONGEST_WAIT, max(0.0, deadline - time.monotonic())))
+        lock.acquire(True, min(_LONGEST_TELLING, max(0.0, deadline - time.monotonic())))
     return [(slot[0], slot[1]) for slot in slots]
 
 
@@ -11887,7 +11888,7 @@ class _LiveAlerts(object):
         # type: (float) -> None
         """Wait for what is being sent, until `deadline` (monotonic)."""
         for lock in self._busy:
-            if lock.acquire(True, min(_LONGEST_WAIT, max(0.0, deadline - time.monotonic()))):
+            if lock.acquire(True, min(_LONGEST_TELLING, max(0.0, deadline - time.monotonic()))):
                 lock.release()
 
 
@@ -17178,7 +17179,8 @@ def _report_run(result, options, patterns):
             _say('%s: result not written: %s' % (options['json_output'], error.strerror))
     for gate in result['gate_results']:
         if gate['verdict'] != 'pass' or options.get('verbose'):
-            _say(_printable(redact('gate %s: %s: %s' % (gate['name'], gate['verdict'], gate['reason']), patterns)))
+            name, reason = [_printable(redact(gate[key], patterns)) for key in ('name', 'reason')]      # not `pass: …`
+            _say('gate %s: %s: %s' % (name, gate['verdict'], reason))
     if not options.get('quiet'):
         _say(summary_line(result))
 

@@ -451,7 +451,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
 
 
 @pytest.mark.parametrize('before, after, expected', [
-    ([1.0] * 3, [2.0] * 3, 'inconclusive'), ([], [], 'inconclusive'), ([0.0] * 9, [0.0] * 9, 'same'), ([0.0] * 9, [1.0] * 9, 'inconclusive'),
+    ([1.0] * 3, [2.0] * 3, 'inconclusive'), ([], [], 'inconclusive'), ([0.0] * 9, [0.0] * 9, 'same'), ([0.0] * 9, [1.0] * 9, 'inconclusive'), ([5.0] * 8 + [float('nan')], [5.0] * 9, 'inconclusive'),
     ([5.0] * 9, [5.0] * 9, 'same'), ([5.0] * 9, [4.0] * 9, 'less'), ([5.0, 6.0] * 5, [6.0, 5.0] * 5, 'same')])
 def test_small_and_odd_samples(before, after, expected):
     """Nothing is said from too little."""
