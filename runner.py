@@ -751,7 +751,8 @@ def parse_env_file(text, name, environment):
         words = key.split()
         key = words[-1] if words and (len(words) == 1 or words[:-1] == ['export']) else ''
         if not equals or not key.replace('_', 'a').isalnum() or key[0].isdigit():
-            raise UsageError('%s, line %d: %r is not NAME=VALUE' % (name, first, line))
+            # What stands there is not shown: it may be a secret, or a line of one.
+            raise UsageError('%s, line %d: not NAME=VALUE; a name has letters, digits and _' % (name, first))
         value = value.strip()
         quote = value[:1]
         if quote in ('"', "'"):
@@ -759,11 +760,11 @@ def parse_env_file(text, name, environment):
                 value += '\n' + lines[number]
                 number += 1
             if not _closed(value, quote):
-                raise UsageError('%s, line %d: the quote that begins with %s is never closed' % (name, first, value[:20]))
+                raise UsageError('%s, line %d: the quote with which %s begins is never closed' % (name, first, key))
             end = _closing(value, quote)
             rest = value[end + 1:].strip()
             if rest and not rest.startswith('#'):
-                raise UsageError('%s, line %d: %r after the closing quote' % (name, first, rest))
+                raise UsageError('%s, line %d: more after the closing quote of %s' % (name, first, key))
             value = value[1:end]
         else:
             value = value.split(' #')[0].rstrip()

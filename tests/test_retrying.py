@@ -202,13 +202,14 @@ def test_env_files_are_read_as_dotenv(text, variables):
 
 
 @pytest.mark.parametrize('text, part', [
-    ('A=1\nB 2\n', '.env, line 2'), ('1A=x', "'1A=x'"), ('A="x', 'never closed'), ('A="x" y', 'after the closing quote'),
-    ('A=${NO}', '${NO} is not set'), ('A=${X', '${ without }'), ('A B=1', "'A B=1'")])
+    ('A=1\nB 2\n', '.env, line 2'), ('1A=x', 'line 1: not NAME=VALUE'), ('A="x', 'never closed'), ('A="x" y', 'after the closing quote'),
+    ('A=${NO}', '${NO} is not set'), ('A=${X', '${ without }'), ('A B=1', 'line 1: not NAME=VALUE'),
+    ('A="s3cr3t', 'A begins'), ('A="x" s3cr3t', 'quote of A'), ('API KEY=s3cr3t', 'not NAME=VALUE'), ('s3cr3t/+', 'not NAME=VALUE')])
 def test_bad_lines_of_env_files_are_named(text, part):
     """File, line, and what is wrong."""
     with pytest.raises(runner.UsageError) as caught:
         runner.parse_env_file(text, '.env', {'X': 'x'})
-    assert part in str(caught.value)
+    assert part in str(caught.value) and 's3cr3t' not in str(caught.value)
 
 
 def test_env_file_on_the_command_line(place):
