@@ -12908,6 +12908,8 @@ class _Scalar(_Form):
             sentence = str(error).strip()
             if where.is_secret and text:
                 sentence = sentence.replace(repr(text), 'the value').replace(text, '…')
+            if where.is_secret:
+                sentence = sentence.replace(node.tag, 'this')
             return reader.tell(node, where, redact(sentence))
 
     def schema(self):
@@ -13309,7 +13311,7 @@ def _make_table():
                 shown=False),
         Setting('cwd', f['path'], 'run the script in this folder', 'the current one', '/srv/jobs', 'cwd', shown=False),
         Setting('env', variables, 'variables for the script; stronger than env_file', None, {'PYTHONUNBUFFERED': "'1'"},
-                'env', lambda pairs: list(pairs.items())),
+                'env', lambda pairs: list(pairs.items()), secret=True),
         Setting('env_file', _Entries(f['path'], True), 'dotenv files with variables for the script', None, ['.env'], 'env_file',
                 shown=False),
         Setting('labels', _Names(f['text'], r'[^=\s\0]+'), 'labels that are kept with the run', None, {'team': 'data'}, 'label',
@@ -13710,6 +13712,8 @@ def _yaml_sentence(name, text, error):
     problem = getattr(error, 'problem', None) or getattr(error, 'reason', None) or str(error)
     if hasattr(error, 'position'):                          # of a character that YAML does not allow
         line = ', line %d' % (text.count('\n', 0, error.position) + 1)
+    if problem.startswith('found undefined alias'):         # whose name may be a password
+        return '%s%s: not YAML: found undefined alias; a text that begins with * stands in quotes' % (name, line)
     if "'\\t'" in problem:
         return '%s%s: a tab; YAML is indented by spaces' % (name, line)
     return '%s%s: not YAML: %s' % (name, line, ' '.join(part for part in (getattr(error, 'context', None), problem) if part))
