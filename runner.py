@@ -9966,8 +9966,11 @@ def report_name(result):
     """Return what reports call the script, the same in every checkout: its path from here when it lies below, else its name."""
     path = result.get('script_path') or 'script'
     if os.path.isabs(path):
-        below = os.path.relpath(path) if path.startswith(os.getcwd() + os.sep) else os.path.basename(path)
-        path = below.replace(os.sep, '/')
+        try:
+            here = os.path.join(os.getcwd(), '')
+        except OSError:                                # the script may have removed it
+            here = path
+        path = (path[len(here):] if path.startswith(here) else '').replace(os.sep, '/') or os.path.basename(path)
     return _one_line(path) or 'script'
 
 
@@ -16819,7 +16822,7 @@ def _check_outputs(options):
         path = options.get(name)
         if path is None:
             continue
-        folder = os.path.dirname(os.path.abspath(path))
+        folder = os.path.dirname(path) or os.curdir
         if not os.path.isdir(folder) or os.path.isdir(path):
             raise UsageError('--%s %s: %s' % (name.replace('_', '-'), path, 'no such folder' if not os.path.isdir(folder) else
                                               'is a folder'))
@@ -17111,7 +17114,7 @@ def _write_reports(result, options, runner):
     patterns = runner.redact_patterns
     for name, write in REPORTS.items():
         if options.get(name) is not None:
-            _write_output(options[name], write(result, patterns), name)
+            _write_output(options[name], write, result, patterns, name)
     baseline = options.get('save_baseline')
     if baseline is not None and result['success'] and result['gates_passed'] is not False:
         runs = [repeat['metrics'] for repeat in result.get('repeats') or []] or [result['metrics']]
@@ -17127,12 +17130,14 @@ def _write_reports(result, options, runner):
         _tell_github(result, patterns)
 
 
-def _write_output(path, text, name):
-    # type: (str, str, str) -> None
+def _write_output(path, write, result, patterns, name):
+    # type: (str, Callable[..., str], Dict[str, Any], Sequence[Any], str) -> None
+    """Border: a report that cannot be made costs the report, not the script's status."""
     try:
-        write_atomically(path, text.encode('utf-8', 'replace'))
-    except OSError as error:
-        _say('%s: %s not written: %s' % (path, name.replace('_output', ' report'), error.strerror))
+        write_atomically(path, write(result, patterns).encode('utf-8', 'replace'))
+    except Exception as error:
+        why = getattr(error, 'strerror', None) or type(error).__name__
+        _say('%s: %s not written: %s' % (path, name.replace('_output', ' report'), why))
 
 
 def _tell_github(result, patterns):

@@ -609,6 +609,18 @@ def test_reports_are_written_whatever_became_of_the_script(place, words, status,
     assert len(read('j.xml')) < 400000 and not [name for name in os.listdir(place.folder) if name.endswith('.tmp')]
 
 
+@pytest.mark.skipif(os.name != 'posix', reason='a folder that is somebody\'s current one cannot be removed there')
+def test_a_script_may_remove_the_folder_that_it_runs_in(place):
+    """Its status comes back, the report that can be written is, and the other is told."""
+    gone, report = os.path.join(place.folder, 'gone'), os.path.join(place.folder, 'j.xml')
+    os.mkdir(gone)
+    code = place.write('remove.py', 'import os, sys\nos.rmdir(os.getcwd())\nsys.exit(3)')
+    finished = place.run('--junit-output', report, '--tap-output', 't.tap', code, cwd=gone, env={'GITHUB_ACTIONS': 'true'})
+    assert finished.status == 3 and b'::error title=remove.py::' in finished.err, finished
+    with open(report, 'rb') as file:
+        assert b't.tap: tap report not written' in finished.err and b'name="remove.py"' in file.read()
+
+
 @own_process_only
 def test_github_is_told(place):
     """Annotations on stderr and the step's summary; a run inside a run leaves that to the outer one."""
