@@ -13958,7 +13958,7 @@ class ScriptRunner(object):
             self._attempt = attempt
             attempt.spawn()
         except LaunchError as error:
-            self._record_launch_error(correlation_id, error)
+            self._record_launch_error(correlation_id, number, error)
             raise
         except OSError as error:                            # out of descriptors, for example
             raise RunnerError('%s: not started: %s' % (self.script_path, error.strerror or error))
@@ -14126,10 +14126,10 @@ class ScriptRunner(object):
             return None
         return recorder
 
-    def _record_launch_error(self, correlation_id, error):
-        # type: (str, LaunchError) -> None
+    def _record_launch_error(self, correlation_id, number, error):
+        # type: (str, int, LaunchError) -> None
         """Keep a run that never began, so that a cron job with a mistyped path is seen in the history."""
-        plan = LaunchPlan(correlation_id=correlation_id, attempt_number=1, script_args=self.script_args,
+        plan = LaunchPlan(correlation_id=correlation_id, attempt_number=number, script_args=self.script_args,
                           script_path='-m ' + self.script_path if self.module else os.path.realpath(self.script_path),
                           cwd=self.working_dir)
         attempt = Attempt(plan)
@@ -14143,6 +14143,7 @@ class ScriptRunner(object):
             self._finish_record(recorder, attempt, _launch_error_record(error))
             error.execution_id = recorder.run_id  # type: ignore[attr-defined]
             error.correlation_id = correlation_id  # type: ignore[attr-defined]
+            error.attempt_number = number  # type: ignore[attr-defined]
 
     def _finish_record(self, recorder, attempt, final):
         # type: (Optional[_Recorder], Attempt, Dict[str, Any]) -> None
@@ -14223,7 +14224,7 @@ class ScriptRunner(object):
         """Tell also of a script that could not be started; `error` gets `alerts` and `warnings`."""
         result = {'status': 'failed', 'success': False, 'cause': 'launch_error', 'evidence': str(error), 'warnings': [],
                   'error_summary': str(error), 'correlation_id': getattr(error, 'correlation_id', None),
-                  'attempt_number': 1, 'alerts': [],
+                  'attempt_number': getattr(error, 'attempt_number', 1), 'alerts': [],
                   'execution_id': getattr(error, 'execution_id', None), 'stdout': '', 'stderr': '',
                   'metrics': dict(dict.fromkeys(METRICS), exit_code=error.exit_status, success=False)}  # type: Dict[str, Any]
         self._conclude_alerts(result)

@@ -112,6 +112,14 @@ def test_bad_values_are_named(place, words, part):
     assert finished.status == 2 and part in finished.err.decode() and not os.path.exists(place.history)
 
 
+def test_an_attempt_that_cannot_be_started_does_not_replace_the_one_before(place):
+    """A script that goes away between two attempts: both are rows, each with its own end."""
+    path = place.write('once.py', 'import os, sys; os.unlink(sys.argv[0]); sys.exit(7)')
+    finished = place.run('--retry', '2', '--retry-delay', '0', path)
+    assert finished.status == 127 and b'once.py: no such file' in finished.err
+    assert [(row['attempt_number'], row['cause'], row['exit_code']) for row in place.rows()] == [(1, 'exit', 7), (2, 'launch_error', 127)]
+
+
 def test_the_api_retries_three_times_when_told(tmp_path):
     """retry_on_failure alone means three attempts; a config is stronger."""
     code = tmp_path / 'flaky.py'
