@@ -2686,16 +2686,29 @@ def _peek_ended(idtype, number, flags, keep=True):
                 raise
 
 
+def _open_process(pid):
+    # type: (int) -> Optional[int]
+    """Return a descriptor of a process (pidfd_open(2)), None where this Python, the kernel (before 5.3) or a sandbox has none."""
+    if not hasattr(os, 'pidfd_open') or not hasattr(_signal, 'pidfd_send_signal'):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.EPERM):
+            return None
+        raise
+
+
 def send_signal(pid, start, number):
     # type: (int, Optional[int], int) -> bool
     """Send a signal to the process that has this pid and this start time, never to one that got its pid later."""
     try:
-        if not hasattr(os, 'pidfd_open') or not hasattr(_signal, 'pidfd_send_signal'):
+        descriptor = _open_process(pid)
+        if descriptor is None:
             if not _LINUX or process_start(pid) == start:
                 os.kill(pid, number)
                 return True
             return False
-        descriptor = os.pidfd_open(pid)
         try:
             if process_start(pid) != start:
                 return False

@@ -184,6 +184,41 @@ def test_cwd_changes_the_scripts_folder_only(place):
     assert place.run('--cwd', 'nowhere', 'where.py').status == 2
 
 
+@posix_only
+def test_a_relative_interpreter_is_of_our_folder_with_cwd_too(place):
+    """As every other path on the command line."""
+    os.mkdir(os.path.join(place.folder, 'there'))
+    os.symlink(sys.executable, os.path.join(place.folder, 'my-python'))
+    finished = place.run('--cwd', 'there', '--python', './my-python', place.write('where.py', 'import os; print(os.getcwd())'))
+    assert finished.status == 0 and finished.out.decode().strip().endswith('there'), finished
+
+
+@posix_only
+def test_a_folder_does_not_hide_the_program_of_its_name(place):
+    """terraform/ beside which one runs terraform."""
+    os.mkdir(os.path.join(place.folder, 'echo'))
+    assert place.run('echo', 'hello').out == b'hello\n'
+
+
+@linux_only
+@pytest.mark.parametrize('number', ['ENOSYS', 'EPERM'])
+def test_signals_arrive_where_the_kernel_has_no_pidfd(number, monkeypatch):
+    """Kernels before 5.3, and sandboxes that do not know the call; a process that got the pid later is not hit there either."""
+    import errno
+
+    def refuse(pid, flags=0):
+        raise OSError(getattr(errno, number), 'refused')
+    monkeypatch.setattr(os, 'pidfd_open', refuse, raising=False)
+    process = Started([sys.executable, '-c', 'import time; time.sleep(600)'])
+    try:
+        start = runner.process_start(process.pid)
+        assert not runner.send_signal(process.pid, start + 1, signal.SIGTERM)
+        assert runner.send_signal(process.pid, start, signal.SIGTERM)
+        assert process.wait() == -signal.SIGTERM
+    finally:
+        process.end()
+
+
 # -- what cannot be started --------------------------------------------------------------------------------
 
 def test_a_missing_script_is_127_in_one_sentence(place):
