@@ -14398,8 +14398,11 @@ class _RunLock(object):
                 if time.monotonic() >= deadline:
                     self._refuse()
                 time.sleep(min(0.05, max(0.0, deadline - time.monotonic())))
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, b'%d %d\n' % (os.getpid(), int(time.time())), 0)
+        try:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, b'%d %d\n' % (os.getpid(), int(time.time())), 0)
+        except OSError:                              # a full disk: the lock is held, only by whom is not told
+            pass
         return self
 
     def _refuse(self):

@@ -251,6 +251,15 @@ def test_a_lock_admits_one_run(place):
     assert place.run('--lock', 'a/b', script('exit_with.py'), 0).status == 2
 
 
+@own_process_only
+def test_a_lock_is_held_on_a_full_disk_too(place):
+    """What is not written is who holds it; the script runs."""
+    import resource
+    finished = place.run('--no-history', '--lock', 'nightly', script('exit_with.py'), 4,
+                         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)))
+    assert finished.status == 4 and b'Traceback' not in finished.err, finished
+
+
 def test_wait_until_is_not_vain():
     """The helper of these tests fails when nothing comes."""
     with pytest.raises(AssertionError):
