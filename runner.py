@@ -14508,6 +14508,7 @@ def _stream_writer(stream):
     """Return a function that writes bytes to a text stream, also to one that somebody put in place of sys.stdout."""
     def write(data):
         # type: (bytes) -> None
+        stream.flush()                               # what the user's code printed before
         binary = getattr(stream, 'buffer', None)
         if binary is not None:
             binary.write(data)

@@ -43,6 +43,33 @@ def test_output_is_passed_on_when_asked(run, capsys):
     assert 'ValueError' in err and out == ''
 
 
+def test_output_is_passed_on_behind_what_was_printed_before(tmp_path):
+    """Also where sys.stdout is a pipe, whose text waits in a buffer."""
+    job = tmp_path / 'job.py'
+    job.write_text('print("script")')
+    code = ('import runner, sys\nprint("before")\nrunner.ScriptRunner(sys.argv[1], enable_history=False, stream_output=True).run_script()\n'
+            'print("after")')
+    env = dict(os.environ, PYTHONPATH=os.path.dirname(os.path.abspath(runner.__file__)))
+    env.pop('PYTHONUNBUFFERED', None)
+    out = subprocess.check_output([sys.executable, '-c', code, str(job)], env=env)
+    assert out.split() == [b'before', b'script', b'after']
+
+
+def test_output_that_is_not_kept_is_counted_all_the_same(run):
+    """capture_bytes=0."""
+    result = run(script('latin1_output.py'), capture_bytes=0, enable_history=False).run_script()
+    assert (result['stdout'], result['stdout_lines'], result['warnings']) == ('', 2, [])
+
+
+def test_nothing_less_than_nothing_is_written():
+    """The kernel counts against a script what it deletes of another's fresh file."""
+    attempt = runner.Attempt(runner.LaunchPlan(capture_bytes=0, attempt_number=1))
+    attempt.usage, attempt.ended = runner.Usage(), 1.0
+    attempt.usage.read_mb, attempt.usage.written_mb = 2.0, -0.5
+    metrics = runner.measure(attempt)
+    assert (metrics['io_read_mb'], metrics['io_write_mb']) == (2.0, 0.0)
+
+
 def test_a_failing_script_says_why(run):
     """error_summary is the exception's line."""
     result = run(script('exit_with.py'), 'x').run_script()
