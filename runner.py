@@ -2506,7 +2506,7 @@ class Tail(object):
         else:
             chunks.append(data)
         self._kept += len(data)
-        while self._kept - len(chunks[0]) >= self.limit:
+        while chunks and self._kept - len(chunks[0]) >= self.limit:
             self._kept -= len(chunks.pop(0))
 
     @property
