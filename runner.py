@@ -2406,6 +2406,8 @@ def resolve_script(script, arguments=(), module=False, python=None, cwd=None):
     Raises LaunchError when there is nothing that could be started.
     """
     interpreter = python or sys.executable
+    if cwd and os.path.dirname(interpreter):
+        interpreter = os.path.abspath(interpreter)
     plan = LaunchPlan(script_args=list(arguments))
     if module:
         head, plan.script_path = [interpreter, '-m', script], '-m ' + script
@@ -2417,7 +2419,7 @@ def resolve_script(script, arguments=(), module=False, python=None, cwd=None):
     executable = head[0] if os.path.dirname(head[0]) else _find_in_path(head[0])
     if executable is None:
         raise LaunchError('%s: no such program (looked in PATH)' % head[0])
-    plan.executable = executable
+    plan.executable = os.path.abspath(executable) if cwd else executable
     if head[0] == sys.executable:
         plan.python_version = '%d.%d.%d' % sys.version_info[:3]
     plan.argv = head + list(arguments)
@@ -2426,15 +2428,21 @@ def resolve_script(script, arguments=(), module=False, python=None, cwd=None):
 
 def _find_script(script):
     # type: (str) -> str
-    """Return the path of a script: the file of that name, else for a bare word the program in PATH."""
+    """Return the path of a script: the file of that name, else for a bare word the program in PATH.
+
+    A folder that cannot be run (docker/, terraform/) does not hide the program of its name.
+    """
     if not script:
         raise UsageError("'': no script; write for example python -m runner job.py")
     if '\0' in script:
         raise LaunchError('%r: no such file (a path cannot hold a NUL)' % script)
-    if os.path.exists(script):
+    bare, exists = not os.path.dirname(script), os.path.exists(script)
+    is_mere_folder = exists and os.path.isdir(script) and not os.path.exists(os.path.join(script, '__main__.py'))
+    if exists and not (bare and is_mere_folder):
         return script
-    bare = not os.path.dirname(script)
     found = _find_in_path(script) if bare else None
+    if found is None and exists:
+        return script
     if found is None:
         where = 'looked in the current folder and in PATH' if bare else 'looked in %s' % (os.path.dirname(script))
         raise LaunchError('%s: no such file (%s)%s' % (script, where, _near_files(script)))
