@@ -3721,9 +3721,15 @@ class _GuestAttempt(Attempt):
     def _interrupted_in_process(self):
         # type: () -> None
         """Ctrl-C came to the user's main thread: the terminal told the script too; end the rest, then let it rise."""
-        self._end_tree('interrupted', _SIGINT, 'KeyboardInterrupt')
-        self._attend_events()
-        raise KeyboardInterrupt
+        number = getattr(sys.exc_info()[1], 'number', _SIGINT)        # of the command line: TERM and HUP rise as well
+        self._end_tree('interrupted', number, 'KeyboardInterrupt' if number == _SIGINT else signal_name(number))
+        while True:
+            try:
+                self._attend_events()
+                break
+            except KeyboardInterrupt:                # again: no more grace, but nothing is left behind
+                self._end_tree('interrupted', _SIGKILL, 'KeyboardInterrupt')
+        raise
 
     def _tree(self):
         # type: () -> List[Tuple[int, int]]
@@ -18421,9 +18427,32 @@ def _cut_at_script(verb, words):
     return list(words[:at]), list(words[at:])
 
 
-def _verb_command(words):
-    # type: (_Words) -> int
+class _Ended(KeyboardInterrupt):
+    """A signal that asks this process to end."""
+
+    def __init__(self, number):
+        # type: (int) -> None
+        super(_Ended, self).__init__()
+        self.number = number
+
+
+def _rise_when_told_to_end():
+    # type: () -> None
+    """Let TERM and HUP rise as Ctrl-C does, for verbs that run scripts as a guest: these are ended first, and files put away."""
+    def rise(number, _):
+        # type: (int, Any) -> None
+        raise _Ended(number)
+
+    for number in _ENDING_SIGNALS:
+        if number != _SIGINT and _signal.getsignal(number) == _signal.SIG_DFL:          # what is ignored (nohup) stays so
+            _signal.signal(number, rise)
+
+
+def _verb_command(words, program):
+    # type: (_Words, bool) -> int
     verb = words.verb or ''
+    if program and (verb == 'ab' or _VERBS[verb].runs_script):
+        _rise_when_told_to_end()
     for option in _OPTIONS:
         if option.name in words.options and not option.everywhere:
             raise UsageError('%s: an option of a run, not of %r' % (option.flag, verb))
@@ -18468,7 +18497,7 @@ def _main(argv, program):
         elif words.shown:
             _print(help_text())
         elif words.verb:
-            return _verb_command(words)
+            return _verb_command(words, program)
         else:
             return _run_command(words, program)
         return 0
@@ -18487,8 +18516,8 @@ def console_main():
     _fill_standard_streams()
     try:
         status = _main(sys.argv[1:], program=True)
-    except KeyboardInterrupt:
-        status = _EXIT_SIGNAL + _SIGINT
+    except KeyboardInterrupt as error:
+        status = _EXIT_SIGNAL + getattr(error, 'number', _SIGINT)
     except SystemExit as stop:                     # argparse after --help
         status = stop.code if isinstance(stop.code, int) else 0
     except BaseException:

@@ -306,6 +306,27 @@ def test_ctrl_c_in_the_users_process_ends_the_tree_and_rises(tmp_path):
         assert manager.get_execution(1)['cause'] == 'interrupted'
 
 
+@own_process_only
+def test_a_second_ctrl_c_in_the_users_process_leaves_nothing_behind(tmp_path):
+    """It is not waited for the rest of the grace; a script that will not end is killed."""
+    import signal
+    job, pids = tmp_path / 'job.py', str(tmp_path / 'pids')
+    job.write_text('import os, signal, sys, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n'
+                   'with open(sys.argv[1], "w") as f:\n    f.write("%d\\n" % os.getpid())\ntime.sleep(600)')
+    code = ('import sys, runner\nrunner._GuestAttempt._end_tree, end = lambda *a: (end(*a), print("told", flush=True)), '
+            'runner._GuestAttempt._end_tree\ntry:\n    runner.ScriptRunner(sys.argv[1], sys.argv[2:], enable_history=False, '
+            'grace=600).run_script()\nexcept KeyboardInterrupt:\n    print("rose")')
+    env = dict(os.environ, PYTHONPATH=os.path.dirname(os.path.abspath(runner.__file__)))
+    process = Started([sys.executable, '-c', code, str(job), pids], stdout=subprocess.PIPE, env=env)
+    tree = read_pids(pids, 1)
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == b'told\n'
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate()
+    assert out.split() == [b'told', b'rose']
+    assert_tree_gone(tree)
+
+
 def test_importing_is_silent_and_light():
     """No handler, no thread, and none of the heavy modules."""
     code = ('import sys\nbefore = set(sys.modules)\nimport runner\nnew = set(sys.modules) - before\n'
