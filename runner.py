@@ -14740,9 +14740,12 @@ def begin():
                 stop()
             except Exception as error:
                 found['notes'].append('%%s: %%r' %% (stop.__name__, error))
-        with open(OUT + '.part', 'w', encoding='ascii') as file:
-            file.write(ascii(found))
-        os.replace(OUT + '.part', OUT)
+        try:
+            with open(OUT + '.part', 'w', encoding='ascii') as file:
+                file.write(ascii(found))
+            os.replace(OUT + '.part', OUT)
+        except OSError:
+            pass
 
     if hasattr(os, 'register_at_fork'):
         os.register_at_fork(before=lambda: [call() for call in forks],
