@@ -4895,6 +4895,9 @@ def _history_error(path, error):
 
 #: Held while a function is made known to SQLite: PyPy's sqlite3 fails when two threads do so for the first time at once.
 _registering = allocate_lock()
+#: Held while a history file is made: closing any descriptor of a file drops all locks that this process has on it (fcntl(2)),
+#: also those of another thread's SQLite.
+_creating = allocate_lock()
 
 
 class HistoryManager(object):
@@ -5018,12 +5021,13 @@ class HistoryManager(object):
 
     def _create_file(self):
         # type: () -> None
-        if not os.path.exists(self.db_path):
-            make_private_folder(os.path.dirname(self.db_path))
-            try:
-                os.close(os.open(self.db_path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-            except FileExistsError:
-                pass
+        with _creating:
+            if not os.path.exists(self.db_path):
+                make_private_folder(os.path.dirname(self.db_path))
+                try:
+                    os.close(os.open(self.db_path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+                except FileExistsError:
+                    pass
 
     def _connect(self, target, uri=False):
         # type: (str, bool) -> Any
@@ -5118,10 +5122,12 @@ class HistoryManager(object):
         if os.path.exists(path + '-wal'):
             import shutil
             import tempfile
-            self._copy = self._copy or tempfile.mkdtemp(prefix='script-runner-')
+            with self._lock:
+                self._copy = self._copy or tempfile.mkdtemp(prefix='script-runner-')
+                folder = tempfile.mkdtemp(dir=self._copy)          # another connection may have an earlier copy open
             for suffix in ('', '-wal'):
-                shutil.copy(path + suffix, os.path.join(self._copy, 'history.db' + suffix))
-            path, mode = os.path.join(self._copy, 'history.db'), 'mode=rw'
+                shutil.copy(path + suffix, os.path.join(folder, 'history.db' + suffix))
+            path, mode = os.path.join(folder, 'history.db'), 'mode=rw'
         else:
             mode = 'mode=ro&immutable=1'
         try:
@@ -5229,8 +5235,7 @@ class HistoryManager(object):
     def count_older_than(self, days):
         # type: (float) -> int
         """Return how many runs `cleanup_old_data` would delete."""
-        cutoff = int((time.time() - days * 86400.0) * 1000000)
-        return self._read("SELECT count(*) FROM run WHERE start_time < ? AND status <> 'running'", (cutoff,))[0][0]
+        return self._read("SELECT count(*) FROM run WHERE start_time < ? AND status <> 'running'", (_days_ago(days),))[0][0]
 
     def set_baseline(self, run_id):
         # type: (int) -> None
@@ -5744,7 +5749,7 @@ class HistoryManager(object):
             values.append(_canonical(script_path))
         if days is not None:
             clause.append('start_time >= ?')
-            values.append(int((time.time() - days * 86400.0) * 1000000))
+            values.append(_days_ago(days))
         if where is not None:
             condition = self._read_condition(where)
             sql, more = condition.to_sql({name: _condition_column(condition, name) for name in condition.names})
