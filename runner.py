@@ -14664,7 +14664,8 @@ def measure(attempt):
         for name, choose in (('cpu_max', max), ('cpu_min', min)):
             metrics[name] = average if metrics[name] is None else choose(metrics[name], average)
         if usage.read_mb is not None:
-            metrics.update(io_read_mb=usage.read_mb, io_write_mb=usage.written_mb)
+            # Who deletes what another has just written has that counted against him (proc(5), cancelled_write_bytes).
+            metrics.update(io_read_mb=usage.read_mb, io_write_mb=max(0.0, usage.written_mb or 0.0))
         # fork copies our resident size into the child's ru_maxrss, so only what exceeds it is known to be the script's.
         if usage.peak_kib > attempt.floor_kib + 1024:
             metrics['memory_max_mb'] = max(usage.peak_kib / 1024.0, metrics['memory_max_mb'] or 0.0)
