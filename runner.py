@@ -3215,12 +3215,12 @@ class Attempt(object):
         # type: () -> None
         """Carry, watch and end the script; returns when nothing of it is left."""
         try:
-            self._confirm_start()
-            self._watch()
-            self._set_limits()
-            if self.plan.timeout is not None:
-                self._deadline = self.started + self.plan.timeout
             try:
+                self._confirm_start()
+                self._watch()
+                self._set_limits()
+                if self.plan.timeout is not None:
+                    self._deadline = self.started + self.plan.timeout
                 self._attend_events()
             except KeyboardInterrupt:
                 self._interrupted_in_process()
@@ -4527,6 +4527,8 @@ def _not_negative(name, value):
 
 def _check_reasons(name, reasons):
     # type: (str, Sequence[Any]) -> Tuple[Any, ...]
+    if isinstance(reasons, (str, int)):
+        raise UsageError('%s%r: must be a list of exit codes and causes' % (name, reasons))
     for reason in reasons:
         if isinstance(reason, int):
             if not -64 <= reason <= 255:
@@ -4545,7 +4547,7 @@ def parse_reasons(text):
     (75, 'timeout')
     """
     words = [word.strip() for word in text.split(',')]
-    return _check_reasons('', [int(word) if word.lstrip('-').isdecimal() else word for word in words])
+    return _check_reasons('', [int(word) if word[word.startswith('-'):].isdecimal() else word for word in words])
 
 
 # ======================================================================================================
@@ -6738,7 +6740,8 @@ def _age_text(days):
 
 def _days_ago(days):
     # type: (float) -> int
-    return int((time.time() - days * 86400.0) * 1000000)
+    """Return microseconds since 1970; what is longer ago than an integer of SQLite can say is the earliest that it can."""
+    return int(max(-9.2e18, (time.time() - days * 86400.0) * 1000000))
 
 
 def _pages(history):
@@ -13791,6 +13794,11 @@ class ScriptRunner(object):
             self.settings = config_file if isinstance(config_file, Settings) else Settings.load(config_file)
         given = self.settings.options if self.settings is not None else {}  # type: Dict[str, Any]
         self.script_path = os.fspath(script_path)
+        if isinstance(script_args, (str, bytes)):
+            raise UsageError('script_args %r: one text; give a list of words' % (script_args,))
+        if not isinstance(limits or Limits(), Limits):
+            raise UsageError('limits %r: must be a Limits' % (limits,))
+        _passable('script', self.script_path)
         self.script_args = [os.fspath(a) if hasattr(a, '__fspath__') else str(a) for a in script_args or ()]
         self.timeout = given.get('timeout') if timeout is None else _positive('timeout', parse_duration(timeout))
         self.grace = given.get('grace', 10.0) if grace is None else parse_duration(grace)

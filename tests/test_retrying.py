@@ -55,7 +55,8 @@ def test_total_time_bounds_the_attempts():
 
 
 @pytest.mark.parametrize('options', [{'strategy': 'exponental'}, {'max_attempts': 0}, {'max_attempts': 1.5}, {'base_delay': -1},
-                                     {'retry_on': ['timeoutt']}, {'skip_on': [300]}, {'max_delay': float('nan')}])
+                                     {'retry_on': ['timeoutt']}, {'skip_on': [300]}, {'max_delay': float('nan')}, {'retry_on': 75},
+                                     {'skip_on': 'timeout'}])
 def test_values_that_cannot_be_are_refused(options):
     """UsageError, with the nearest valid name where there is one."""
     with pytest.raises(runner.UsageError) as caught:
@@ -105,6 +106,7 @@ def test_a_timeout_holds_for_each_attempt(place):
 @pytest.mark.parametrize('words, part', [
     (['--retry', 'x'], "'x'"), (['--retry', '0'], "'0'"), (['--retry-delay', '1s'], '--retry N'),
     (['--retry', '1', '--retry-on', 'timout'], "--retry-on 'timout': neither an exit code nor a cause; did you mean 'timeout'"),
+    (['--retry', '1', '--retry-on', '--5'], "--retry-on '--5': neither an exit code nor a cause"),
     (['--retry', '1', '--retry-strategy', 'fibonaci'], "did you mean 'fibonacci'")])
 def test_bad_values_are_named(place, words, part):
     """Exit 2, and nothing was started."""

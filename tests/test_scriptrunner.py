@@ -89,11 +89,18 @@ def test_a_missing_script_raises(run, tmp_path):
 @pytest.mark.parametrize('options', [{'timeout': 0}, {'timeout': -1}, {'timeout': 'abc'}, {'log_level': 'LOUD'},
                                      {'config_file': 'x.yaml'}, {'grace': 'x'}, {'grace': float('nan')}, {'capture_bytes': -1},
                                      {'capture_bytes': 'x'}, {'env_vars': {'A': 'a\0b'}}, {'env_vars': {'A=B': 'x'}},
-                                     {'env_vars': {'': 'x'}}, {'env_vars': {'A': 3}}])
+                                     {'env_vars': {'': 'x'}}, {'env_vars': {'A': 3}}, {'limits': {'memory': 1}}])
 def test_values_that_cannot_be_are_refused(run, options):
     """UsageError at construction, naming the value."""
     with pytest.raises(runner.UsageError):
         run('job.py', **options)
+
+
+@pytest.mark.parametrize('script_path, words', [('job.py', '--fast'), ('a\0b.py', [])])
+def test_words_that_are_one_text_and_names_that_are_none_are_refused(script_path, words):
+    """'--fast' is not six words of one letter."""
+    with pytest.raises(runner.UsageError):
+        runner.ScriptRunner(script_path, words)
 
 
 @pytest.mark.parametrize('word', ['a\0b', '\ud800'])
