@@ -4844,7 +4844,7 @@ class _Writing(object):
             if kind is not None:
                 self._roll_back()
             self._borrowed.__exit__(None, None, None)
-        if kind is not None and isinstance(error, _sqlite().Error):
+        if kind is not None and isinstance(error, (_sqlite().Error, OverflowError)):
             raise _history_error(self._path, error)
 
     def _roll_back(self):
@@ -4875,10 +4875,12 @@ def _first(connection, sql, values=()):
 
 
 def _history_error(path, error):
-    # type: (str, BaseException) -> HistoryError
+    # type: (str, BaseException) -> RunnerError
     """Say in one sentence what SQLite or the file system had against it; the one place that translates."""
     if isinstance(error, HistoryError):
         return error
+    if isinstance(error, OverflowError):
+        return UsageError('a number is too large for %s: whole numbers have at most 63 bits there' % path)
     text = str(error)
     for part, sentence in (
             ('locked', 'locked by another process; it was waited for'),
@@ -5739,7 +5741,7 @@ class HistoryManager(object):
         with self.get_connection() as connection:
             try:
                 return connection.execute(sql, values).fetchall()
-            except _sqlite().Error as error:
+            except (_sqlite().Error, OverflowError) as error:
                 raise _history_error(self.db_path, error)
 
     def _selection(self, script_path, days, where=None):
@@ -5810,7 +5812,7 @@ class HistoryManager(object):
                 runs = []  # type: List[Dict[str, Any]]
                 _read_runs(runs.extend, connection, clause, values)
                 return runs
-            except _sqlite().Error as error:
+            except (_sqlite().Error, OverflowError) as error:
                 raise _history_error(self.db_path, error)
 
 
@@ -5912,7 +5914,7 @@ class _Snapshot(object):
     def __exit__(self, kind, error, *_):
         # type: (Any, Any, *Any) -> None
         self._borrowed.__exit__(kind)                # which rolls back what is still open
-        if kind is not None and isinstance(error, _sqlite().Error):
+        if kind is not None and isinstance(error, (_sqlite().Error, OverflowError)):
             raise _history_error(self._path, error)
 
 
@@ -5990,7 +5992,9 @@ def _canonical(script_path):
     """Return the one spelling of a script's path that history uses; modules keep their '-m name'."""
     if not script_path:
         return '<unknown>'
-    return _encodable(script_path if script_path.startswith(('-m ', '<')) else os.path.realpath(script_path))
+    if script_path.startswith(('-m ', '<')) or '\0' in script_path:          # what holds a NUL is no path
+        return _encodable(script_path)
+    return _encodable(os.path.realpath(script_path))
 
 
 def _correlation_value(text):
@@ -13827,7 +13831,7 @@ class ScriptRunner(object):
         self.limits = _limits_over(limits or Limits(), given)
         self.detach_ok = detach_ok or given.get('detach_ok', False)
         self.lock = given.get('lock') if lock is None else lock
-        self.lock_wait = given.get('lock_wait', 0.0) if lock_wait is None else lock_wait
+        self.lock_wait = given.get('lock_wait', 0.0) if lock_wait is None else parse_duration(lock_wait)
         self.hang_stack = hang_stack or given.get('hang_stack', False)
         self.monitor_interval = given.get('monitor_interval', 0.1)
         self.retry_config = retry_config_of({}, self.settings)
@@ -13879,7 +13883,7 @@ class ScriptRunner(object):
             raise
         self._conclude_alerts(result)
         for hook in self.hooks:
-            self._guarded('post hook', hook.post, result)
+            self._guarded('post hook', hook, 'post', result)
         result['warnings'] += self._warnings
         return result
 
@@ -13992,8 +13996,8 @@ class ScriptRunner(object):
         try:
             plan = self._plan = self._make_plan(correlation_id, number)
             for hook in self.hooks:
-                self._guarded('pre hook', hook.pre, dict(self._describe_plan(plan), correlation_id=correlation_id,
-                                                         attempt_number=number))
+                self._guarded('pre hook', hook, 'pre', dict(self._describe_plan(plan), correlation_id=correlation_id,
+                                                            attempt_number=number))
             attempt = self._attempt_form(plan, self._sinks or self._default_sinks())
             self._attempt = attempt
             attempt.spawn()
@@ -14038,11 +14042,11 @@ class ScriptRunner(object):
             if left <= _LONGEST_WAIT:
                 return False
 
-    def _guarded(self, what, call, argument):
-        # type: (str, Callable[[Any], None], Any) -> None
+    def _guarded(self, what, hook, method, argument):
+        # type: (str, Any, str, Any) -> None
         """Border: a hook of the user's may do what it likes to itself."""
         try:
-            call(argument)
+            getattr(hook, method)(argument)
         except (Exception, SystemExit) as error:
             self._warnings.append('%s failed: %r' % (what, error))
 
@@ -14297,6 +14301,8 @@ def run_ab(make_a, make_b, runs=10, on_run=None):
     `metrics` (for each what `compare_samples` returns, `metric`, `values` and a `sentence`), `verdict`, `sentence` of the time.
     Raises RunnerError when a run does not succeed: what fails early looks fast.
     """
+    if runs < 1:
+        raise UsageError('runs=%r: must be a whole number of at least 1' % (runs,))
     values = {'a': [], 'b': []}  # type: Dict[str, List[Dict[str, Any]]]
     order = [which for round_of_both in ab_order(runs) for which in round_of_both]
     for done, which in enumerate(order, 1):

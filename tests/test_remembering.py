@@ -370,6 +370,23 @@ def test_the_longest_time_ago_is_all_of_it(history, days):
     assert history.count_older_than(days) == history.cleanup_old_data(days, limit=5) == 0
 
 
+@pytest.mark.parametrize('call', [
+    lambda history: history.get_execution(1 << 63), lambda history: history.get_executions_paginated(page=1 << 70),
+    lambda history: history.find_runs(page=1 << 70), lambda history: history.set_baseline(1 << 63),
+    lambda history: save(history, metrics={'rows': 1 << 63})])
+def test_a_number_that_sqlite_does_not_have_is_refused(history, call):
+    """With a sentence, and nothing is left half done."""
+    with pytest.raises(runner.UsageError) as caught:
+        call(history)
+    assert 'too large' in str(caught.value)
+    assert save(history) == 1
+
+
+def test_a_script_whose_name_is_no_path_has_no_runs(history):
+    """A NUL is in no path."""
+    assert history.get_execution_history('a\0b.py') == []
+
+
 # -- what can be wrong with the file -----------------------------------------------------------------------
 
 def spooled(place):

@@ -176,6 +176,9 @@ def test_hooks_run_and_may_fail(tmp_path):
     job.hooks.append(Hook())
     result = job.run_script()
     assert seen == [1, 'success'] and result['success'] and 'planted' in result['warnings'][0]
+    job.hooks = [object()]
+    result = job.run_script()
+    assert result['success'] and [warning.partition(':')[0] for warning in result['warnings']] == ['pre hook failed', 'post hook failed']
 
 
 def test_the_log_file_holds_json_lines(place):

@@ -77,6 +77,19 @@ def test_a_failing_script_says_why(run):
     assert result['error_summary'].startswith('ValueError')
 
 
+@pytest.mark.skipif(os.name != 'posix' or PORTABLE, reason='needs flock')
+def test_a_lock_is_waited_for_as_long_as_a_text_says(run, monkeypatch, tmp_path):
+    """As `timeout` and `grace`."""
+    monkeypatch.setenv('XDG_STATE_HOME', str(tmp_path))
+    assert run(script('exit_with.py'), '0', lock='nightly', lock_wait='5s').run_script()['success']
+
+
+def test_no_run_at_all_compares_nothing():
+    """UsageError, as on the command line."""
+    with pytest.raises(runner.UsageError):
+        runner.run_ab(None, None, 0)
+
+
 def test_a_missing_script_raises(run, tmp_path):
     """RunnerError, with the sentence of the command line."""
     with pytest.raises(runner.RunnerError) as caught:
