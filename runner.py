@@ -2797,7 +2797,8 @@ def describe_hang(processes, patience=5.0, folder=None):
     lines, deadline = [], time.monotonic() + patience
     dumper = _find_in_path('py-spy')
     processes = processes[:200]
-    commands = {pid: _proc_text(pid, 'cmdline').replace('\0', ' ').strip() or _proc_text(pid, 'comm') for pid, _ in processes}
+    commands = {pid: ' '.join(redact_arguments(_proc_text(pid, 'cmdline').split('\0'))).strip() or _proc_text(pid, 'comm')
+                for pid, _ in processes}
     pythons = [process for process in processes if _is_python(commands[process[0]])]
     stacks = {} if dumper else _ask_for_stacks(pythons, folder, deadline)  # type: Dict[int, List[str]]
     for pid, start in processes:

@@ -575,6 +575,18 @@ def test_a_hang_leaves_evidence(place):
 
 
 @linux_only
+def test_a_secret_of_several_words_is_not_in_the_evidence():
+    """Each argument is judged as one, also those of what the script started."""
+    process = Started([sys.executable, '-c', 'import time; time.sleep(600)', '--password', 'hunter2 and more', 'plain words'])
+    try:
+        text = wait_until(lambda: [t for t in [runner.describe_hang([(process.pid, runner.process_start(process.pid))])] if 'plain' in t],
+                          'the command')[0]
+        assert '--password [redacted] plain words' in text and 'more' not in text
+    finally:
+        process.end()
+
+
+@linux_only
 def test_py_spy_is_asked_where_it_is_installed(place):
     """Its answer is part of the evidence, and it is no part of the script's tree; a hanging one delays by seconds only."""
     tool = place.write('py-spy', '#!/bin/sh\necho "stack of $4"\nexec sleep 0.3\n')
