@@ -4188,6 +4188,8 @@ class _Terminal(object):
     def plan(cls):
         # type: () -> Optional[_Terminal]
         """Return a terminal to be opened, or None when neither stdout nor stderr is one."""
+        for terminal in list(cls._retired):
+            terminal._let_go()
         output = os.isatty(1)
         if not output and not os.isatty(2):
             return None
@@ -4205,7 +4207,7 @@ class _Terminal(object):
         self._masters = []  # type: List[Tuple[int, int]]       # ours, and the descriptor that it stands for
         self._outer = termios.tcgetattr(0) if full else None  # type: Any
         self._is_open = full
-        self._is_raw = False
+        self._is_raw = self._is_carrying = False
         self._held = b''
         self._lock = allocate_lock()
         self._ctrl_c = 0
@@ -4257,6 +4259,7 @@ class _Terminal(object):
         """Begin to carry what is typed."""
         self._notify = notify
         if self.is_full:
+            self._is_carrying = True
             start_new_thread(self._carry_input, ())
 
     def close(self):
@@ -4265,6 +4268,17 @@ class _Terminal(object):
         with self._lock:
             self._restore()
             self._is_open = False
+        self._retired.append(self)
+
+    _retired = []  # type: List[_Terminal]      # closed, but somebody may still ask how it was set
+
+    def _let_go(self):
+        # type: () -> None
+        """Close our ends, now that another attempt begins, unless the thread that carries what is typed has not gone yet."""
+        if not self._is_carrying:
+            self._retired.remove(self)
+            for master, _ in self._masters:
+                os.close(master)
 
     def split(self, data):
         # type: (bytes) -> Tuple[bytes, bytes]
@@ -4317,6 +4331,13 @@ class _Terminal(object):
     def _carry_input(self):
         # type: () -> None
         """Thread: pass on what is typed, counting the Ctrl-C that concern us as well."""
+        try:
+            self._carry_keys()
+        finally:
+            self._is_carrying = False
+
+    def _carry_keys(self):
+        # type: () -> None
         import select
         while self._is_open:
             try:
