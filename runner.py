@@ -2540,8 +2540,8 @@ class Tail(object):
 class _Stream(object):
     """One stream of the script: where it is read, where it goes, what is kept of it.
 
-    `sink` is the descriptor to write to, or a function that takes bytes, or None. `split`, where given, turns what
-    was read into (what is kept, what is passed on). `on_data`, where given, is called before each part is passed on.
+    `sink` is the descriptor to write to, or a function that takes bytes (b'' at the end), or None. `split`, where given, turns
+    what was read into (what is kept, what is passed on). `on_data`, where given, is called before each part is passed on.
     """
     __slots__ = ('name', 'source', 'sink', 'tail', 'split', 'on_data', 'loss', 'is_done')
 
@@ -2592,7 +2592,7 @@ class _Stream(object):
         # type: () -> None
         """Close the script's side: what it writes now fails as it would have without us."""
         os.close(self.source)
-        if self.split is not None:
+        if self.split is not None or callable(self.sink):
             self._pass_on(b'')                 # what was held back
         self.is_done = True
 
@@ -14560,7 +14560,13 @@ def _positive(name, value):
 
 def _stream_writer(stream):
     # type: (Any) -> Callable[[bytes], None]
-    """Return a function that writes bytes to a text stream, also to one that somebody put in place of sys.stdout."""
+    """Return a function that writes bytes to a text stream, also to one that somebody put in place of sys.stdout.
+
+    Where that takes text only, a character that comes in two parts waits for its second; b'' ends that.
+    """
+    import codecs
+    decoder = codecs.getincrementaldecoder('utf-8')('replace')
+
     def write(data):
         # type: (bytes) -> None
         stream.flush()                               # what the user's code printed before
@@ -14568,7 +14574,7 @@ def _stream_writer(stream):
         if binary is not None:
             binary.write(data)
         else:
-            stream.write(data.decode('utf-8', 'replace'))
+            stream.write(decoder.decode(data, not data))
         stream.flush()
     return write
 

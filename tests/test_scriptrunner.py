@@ -55,6 +55,16 @@ def test_output_is_passed_on_behind_what_was_printed_before(tmp_path):
     assert out.split() == [b'before', b'script', b'after']
 
 
+def test_a_character_that_comes_in_two_parts_is_one(run, tmp_path, monkeypatch):
+    """Where something that takes only text stands in place of sys.stdout (a notebook)."""
+    import io
+    job = tmp_path / 'job.py'
+    job.write_text('import os, time\nos.write(1, b"caf\\xc3")\ntime.sleep(0.2)\nos.write(1, b"\\xa9 \\xc3")')
+    monkeypatch.setattr(sys, 'stdout', io.StringIO())
+    run(str(job), stream_output=True, enable_history=False).run_script()
+    assert sys.stdout.getvalue() == 'caf\xe9 \ufffd'
+
+
 def test_output_that_is_not_kept_is_counted_all_the_same(run):
     """capture_bytes=0."""
     result = run(script('latin1_output.py'), capture_bytes=0, enable_history=False).run_script()
