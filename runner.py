@@ -6014,9 +6014,12 @@ def _canonical(script_path):
     """Return the one spelling of a script's path that history uses; modules keep their '-m name'."""
     if not script_path:
         return '<unknown>'
-    if script_path.startswith(('-m ', '<')) or '\0' in script_path:          # what holds a NUL is no path
+    if script_path.startswith(('-m ', '<')):
         return _encodable(script_path)
-    return _encodable(os.path.realpath(script_path))
+    try:
+        return _encodable(os.path.realpath(script_path))
+    except (OSError, ValueError):                  # the current folder was removed; what holds a NUL is no path
+        return _encodable(script_path)
 
 
 def _correlation_value(text):
@@ -14196,7 +14199,7 @@ class ScriptRunner(object):
         # type: (str, int, LaunchError) -> None
         """Keep a run that never began, so that a cron job with a mistyped path is seen in the history."""
         plan = LaunchPlan(correlation_id=correlation_id, attempt_number=number, script_args=self.script_args,
-                          script_path='-m ' + self.script_path if self.module else os.path.realpath(self.script_path),
+                          script_path='-m ' + self.script_path if self.module else _real_path(self.script_path),
                           cwd=self.working_dir)
         attempt = Attempt(plan)
         manager = self._history()
@@ -14273,7 +14276,7 @@ class ScriptRunner(object):
             return
         try:
             run = dict(_host_facts(), **_first_record(plan, self.labels, None, 0.0)) if plan is not None else _host_facts()
-            run.setdefault('script_path', '-m ' + self.script_path if self.module else os.path.realpath(self.script_path))
+            run.setdefault('script_path', '-m ' + self.script_path if self.module else _real_path(self.script_path))
             run.setdefault('script_args', self.script_args)
             run.pop('metrics', None)
             manager.conclude(result, run, live)
@@ -14577,6 +14580,15 @@ def _stream_writer(stream):
             stream.write(decoder.decode(data, not data))
         stream.flush()
     return write
+
+
+def _real_path(path):
+    # type: (str) -> str
+    """Return the one path of a file, the given one where the current folder was removed."""
+    try:
+        return os.path.realpath(path)
+    except OSError:
+        return path
 
 
 def _current_folder():
@@ -17097,7 +17109,7 @@ def _result_of_no_run(runner, error):
          'reason': 'cannot be judged: the script did not start', 'metric': None, 'value': None, 'baseline': None,
          'change_pct': None, 'runs': None, 'needed': None}
         for gate in runner.cicd_integration.gates]
-    return {'script_path': os.path.abspath(runner.script_path), 'success': False, 'status': 'failed', 'cause': 'launch_error',
+    return {'script_path': _real_path(runner.script_path), 'success': False, 'status': 'failed', 'cause': 'launch_error',
             'evidence': str(error), 'error_summary': None, 'returncode': error.exit_status, 'metrics': {}, 'gate_results': gates,
             'stdout': '', 'stderr': ''}
 

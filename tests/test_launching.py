@@ -233,6 +233,19 @@ def test_a_missing_script_is_127_in_one_sentence(place):
 
 
 @posix_only
+def test_a_missing_script_in_a_folder_that_was_removed(place):
+    """One sentence, too."""
+    folder = os.path.join(place.folder, 'gone')
+    os.mkdir(folder)
+    command = 'rmdir "$1"; exec "$0" -m runner nosuch.py'
+    process = Started(['bash', '-c', command, sys.executable, folder], cwd=folder, env=place.env, stdout=subprocess.PIPE,
+                      stderr=subprocess.PIPE)
+    out, err = process.communicate()
+    assert process.returncode == 127 and out == b'' and err.count(b'runner: nosuch.py: no such file') == 1 and b'Traceback' not in err, err
+    assert place.rows()[0]['cause'] == 'launch_error'
+
+
+@posix_only
 @pytest.mark.parametrize('name, content, mode, word', [
     ('data.txt', 'x', 0o644, 'not executable'),
     ('garbage', '\x00\x01\x02', 0o755, 'not a program'),
