@@ -3635,7 +3635,13 @@ class _GuestAttempt(Attempt):
         """Start the script; raises LaunchError. subprocess does it, which is safe in a process with threads."""
         import subprocess
         plan = self.plan
-        out, err = _make_pipe(), _make_pipe()
+        out = _make_pipe()
+        try:
+            err = _make_pipe()
+        except OSError:
+            for descriptor in out:
+                os.close(descriptor)
+            raise
         self.floor_kib = _own_peak_kib()
         self.started_wall, self.started = time.time(), time.monotonic()
         try:

@@ -100,6 +100,25 @@ def test_no_run_at_all_compares_nothing():
         runner.run_ab(None, None, 0)
 
 
+def test_a_run_without_descriptors_leaves_none_open(run, monkeypatch):
+    """Who is short of them does not lose more with each run that cannot begin."""
+    import errno
+    make, made = os.pipe, []
+
+    def make_one():
+        if made:
+            raise OSError(errno.EMFILE, 'Too many open files')
+        made.extend(make())
+        return tuple(made)
+    monkeypatch.setattr(os, 'pipe', make_one)
+    with pytest.raises(runner.RunnerError) as caught:
+        run(script('exit_with.py'), '0', enable_history=False).run_script()
+    assert 'Too many open files' in str(caught.value) and len(made) == 2
+    for descriptor in made:
+        with pytest.raises(OSError):
+            os.fstat(descriptor)
+
+
 def test_a_missing_script_raises(run, tmp_path):
     """RunnerError, with the sentence of the command line."""
     with pytest.raises(runner.RunnerError) as caught:
