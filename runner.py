@@ -6916,21 +6916,25 @@ def _is_runner_gone(proof, hostname, started, last_write):
 def _spool_folders(db_path):
     # type: (str) -> List[str]
     import tempfile
+    return [db_path + '.spool', os.path.join(_state_folder(), 'spool'), _spool_below(tempfile.gettempdir())]
+
+
+def _spool_below(temporary):
+    # type: (str) -> str
     user = str(os.getuid()) if hasattr(os, 'getuid') else 'me'
-    return [db_path + '.spool', os.path.join(_state_folder(), 'spool'),
-            os.path.join(tempfile.gettempdir(), 'script-runner-%s' % user, 'spool')]
+    return os.path.join(os.path.abspath(temporary), 'script-runner-%s' % user, 'spool')
 
 
 def _spooled_files(db_path):
     # type: (str) -> List[str]
-    """Return the files that may hold records of this database, in folders that are our own."""
+    """Return the files that may hold records of this database, in folders that are our own.
+
+    Which folder for temporary files was writable at the time (`tempfile.gettempdir`) is not known any more: all are looked into.
+    """
     folders = [db_path + '.spool', os.path.join(_state_folder(), 'spool')]
-    try:
-        temporary = os.environ.get('TMPDIR') or '/tmp'
-        os.stat(os.path.join(temporary, 'script-runner-%d' % os.getuid()))
-        folders = _spool_folders(db_path)
-    except (OSError, AttributeError):
-        pass
+    for temporary in [os.environ.get(name) for name in ('TMPDIR', 'TEMP', 'TMP')] + ['/tmp', '/var/tmp', '/usr/tmp']:
+        if temporary and _spool_below(temporary) not in folders:
+            folders.append(_spool_below(temporary))
     found = []
     mark = _path_mark(db_path)
     for folder in folders:

@@ -600,6 +600,21 @@ def test_a_spooled_record_is_taken_in_once(place, job):
     assert len(place.rows()) == 2 and not os.path.exists(waiting)
 
 
+def test_a_record_is_found_whichever_folder_for_temporary_files_it_went_to(history, tmp_path, monkeypatch):
+    """$TMPDIR may be unset, or full at the time: the record then went to another, and is taken in from there."""
+    import tempfile
+    monkeypatch.delenv('TMPDIR', raising=False)
+    monkeypatch.setenv('TEMP', str(tmp_path))
+    monkeypatch.setattr(tempfile, 'tempdir', None)
+    monkeypatch.setenv('XDG_STATE_HOME', str(tmp_path / 'file'))
+    for name in ('file', 'history.db.spool'):
+        (tmp_path / name).write_text('no folder')
+    path = runner._spool(history.db_path, runner._complete_record({'script_path': 'job.py', 'status': 'failed'}))
+    assert os.path.dirname(os.path.dirname(os.path.dirname(path))) == str(tmp_path)
+    assert history.count_spooled() == 1
+    assert history.tidy() == (0, 1) and not os.path.exists(path) and history.get_execution(1)['status'] == 'failed'
+
+
 @posix_only
 def test_a_spool_folder_of_somebody_else_is_not_trusted(tmp_path, monkeypatch):
     """A folder that others may write to is neither read nor used."""
