@@ -233,6 +233,7 @@ def test_a_missing_script_is_127_in_one_sentence(place):
 
 
 @posix_only
+@pytest.mark.skipif(PYPY, reason='PyPy itself does not start in a folder that is gone')
 def test_a_missing_script_in_a_folder_that_was_removed(place):
     """One sentence, too."""
     folder = os.path.join(place.folder, 'gone')
