@@ -2411,6 +2411,8 @@ def resolve_script(script, arguments=(), module=False, python=None, cwd=None):
     Raises LaunchError when there is nothing that could be started.
     """
     interpreter = python or sys.executable
+    if cwd and os.path.dirname(interpreter):
+        interpreter = os.path.abspath(interpreter)
     plan = LaunchPlan(script_args=list(arguments))
     if module:
         head, plan.script_path = [interpreter, '-m', script], '-m ' + script
@@ -2422,7 +2424,7 @@ def resolve_script(script, arguments=(), module=False, python=None, cwd=None):
     executable = head[0] if os.path.dirname(head[0]) else _find_in_path(head[0])
     if executable is None:
         raise LaunchError('%s: no such program (looked in PATH)' % head[0])
-    plan.executable = executable
+    plan.executable = os.path.abspath(executable) if cwd else executable
     if head[0] == sys.executable:
         plan.python_version = '%d.%d.%d' % sys.version_info[:3]
     plan.argv = head + list(arguments)
@@ -2431,15 +2433,21 @@ def resolve_script(script, arguments=(), module=False, python=None, cwd=None):
 
 def _find_script(script):
     # type: (str) -> str
-    """Return the path of a script: the file of that name, else for a bare word the program in PATH."""
+    """Return the path of a script: the file of that name, else for a bare word the program in PATH.
+
+    A folder that cannot be run (docker/, terraform/) does not hide the program of its name.
+    """
     if not script:
         raise UsageError("'': no script; write for example python -m runner job.py")
     if '\0' in script:
         raise LaunchError('%r: no such file (a path cannot hold a NUL)' % script)
-    if os.path.exists(script):
+    bare, exists = not os.path.dirname(script), os.path.exists(script)
+    is_mere_folder = exists and os.path.isdir(script) and not os.path.exists(os.path.join(script, '__main__.py'))
+    if exists and not (bare and is_mere_folder):
         return script
-    bare = not os.path.dirname(script)
     found = _find_in_path(script) if bare else None
+    if found is None and exists:
+        return script
     if found is None:
         where = 'looked in the current folder and in PATH' if bare else 'looked in %s' % (os.path.dirname(script))
         raise LaunchError('%s: no such file (%s)%s' % (script, where, _near_files(script)))
@@ -2511,7 +2519,7 @@ class Tail(object):
         else:
             chunks.append(data)
         self._kept += len(data)
-        while self._kept - len(chunks[0]) >= self.limit:
+        while chunks and self._kept - len(chunks[0]) >= self.limit:
             self._kept -= len(chunks.pop(0))
 
     @property
@@ -2537,8 +2545,8 @@ class Tail(object):
 class _Stream(object):
     """One stream of the script: where it is read, where it goes, what is kept of it.
 
-    `sink` is the descriptor to write to, or a function that takes bytes, or None. `split`, where given, turns what
-    was read into (what is kept, what is passed on). `on_data`, where given, is called before each part is passed on.
+    `sink` is the descriptor to write to, or a function that takes bytes (b'' at the end), or None. `split`, where given, turns
+    what was read into (what is kept, what is passed on). `on_data`, where given, is called before each part is passed on.
     """
     __slots__ = ('name', 'source', 'sink', 'tail', 'split', 'on_data', 'loss', 'is_done')
 
@@ -2589,7 +2597,7 @@ class _Stream(object):
         # type: () -> None
         """Close the script's side: what it writes now fails as it would have without us."""
         os.close(self.source)
-        if self.split is not None:
+        if self.split is not None or callable(self.sink):
             self._pass_on(b'')                 # what was held back
         self.is_done = True
 
@@ -2691,16 +2699,29 @@ def _peek_ended(idtype, number, flags, keep=True):
                 raise
 
 
+def _open_process(pid):
+    # type: (int) -> Optional[int]
+    """Return a descriptor of a process (pidfd_open(2)), None where this Python, the kernel (before 5.3) or a sandbox has none."""
+    if not hasattr(os, 'pidfd_open') or not hasattr(_signal, 'pidfd_send_signal'):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.EPERM):
+            return None
+        raise
+
+
 def send_signal(pid, start, number):
     # type: (int, Optional[int], int) -> bool
     """Send a signal to the process that has this pid and this start time, never to one that got its pid later."""
     try:
-        if not hasattr(os, 'pidfd_open') or not hasattr(_signal, 'pidfd_send_signal'):
+        descriptor = _open_process(pid)
+        if descriptor is None:
             if not _LINUX or process_start(pid) == start:
                 os.kill(pid, number)
                 return True
             return False
-        descriptor = os.pidfd_open(pid)
         try:
             if process_start(pid) != start:
                 return False
@@ -2781,7 +2802,8 @@ def describe_hang(processes, patience=5.0, folder=None):
     lines, deadline = [], time.monotonic() + patience
     dumper = _find_in_path('py-spy')
     processes = processes[:200]
-    commands = {pid: _proc_text(pid, 'cmdline').replace('\0', ' ').strip() or _proc_text(pid, 'comm') for pid, _ in processes}
+    commands = {pid: ' '.join(redact_arguments(_proc_text(pid, 'cmdline').split('\0'))).strip() or _proc_text(pid, 'comm')
+                for pid, _ in processes}
     pythons = [process for process in processes if _is_python(commands[process[0]])]
     stacks = {} if dumper else _ask_for_stacks(pythons, folder, deadline)  # type: Dict[int, List[str]]
     for pid, start in processes:
@@ -3199,12 +3221,12 @@ class Attempt(object):
         # type: () -> None
         """Carry, watch and end the script; returns when nothing of it is left."""
         try:
-            self._confirm_start()
-            self._watch()
-            self._set_limits()
-            if self.plan.timeout is not None:
-                self._deadline = self.started + self.plan.timeout
             try:
+                self._confirm_start()
+                self._watch()
+                self._set_limits()
+                if self.plan.timeout is not None:
+                    self._deadline = self.started + self.plan.timeout
                 self._attend_events()
             except KeyboardInterrupt:
                 self._interrupted_in_process()
@@ -3618,7 +3640,13 @@ class _GuestAttempt(Attempt):
         """Start the script; raises LaunchError. subprocess does it, which is safe in a process with threads."""
         import subprocess
         plan = self.plan
-        out, err = _make_pipe(), _make_pipe()
+        out = _make_pipe()
+        try:
+            err = _make_pipe()
+        except OSError:
+            for descriptor in out:
+                os.close(descriptor)
+            raise
         self.floor_kib = _own_peak_kib()
         self.started_wall, self.started = time.time(), time.monotonic()
         try:
@@ -3705,9 +3733,15 @@ class _GuestAttempt(Attempt):
     def _interrupted_in_process(self):
         # type: () -> None
         """Ctrl-C came to the user's main thread: the terminal told the script too; end the rest, then let it rise."""
-        self._end_tree('interrupted', _SIGINT, 'KeyboardInterrupt')
-        self._attend_events()
-        raise KeyboardInterrupt
+        number = getattr(sys.exc_info()[1], 'number', _SIGINT)        # of the command line: TERM and HUP rise as well
+        self._end_tree('interrupted', number, 'KeyboardInterrupt' if number == _SIGINT else signal_name(number))
+        while True:
+            try:
+                self._attend_events()
+                break
+            except KeyboardInterrupt:                # again: no more grace, but nothing is left behind
+                self._end_tree('interrupted', _SIGKILL, 'KeyboardInterrupt')
+        raise
 
     def _tree(self):
         # type: () -> List[Tuple[int, int]]
@@ -4165,6 +4199,8 @@ class _Terminal(object):
     def plan(cls):
         # type: () -> Optional[_Terminal]
         """Return a terminal to be opened, or None when neither stdout nor stderr is one."""
+        for terminal in list(cls._retired):
+            terminal._let_go()
         output = os.isatty(1)
         if not output and not os.isatty(2):
             return None
@@ -4182,7 +4218,7 @@ class _Terminal(object):
         self._masters = []  # type: List[Tuple[int, int]]       # ours, and the descriptor that it stands for
         self._outer = termios.tcgetattr(0) if full else None  # type: Any
         self._is_open = full
-        self._is_raw = False
+        self._is_raw = self._is_carrying = False
         self._held = b''
         self._lock = allocate_lock()
         self._ctrl_c = 0
@@ -4234,6 +4270,7 @@ class _Terminal(object):
         """Begin to carry what is typed."""
         self._notify = notify
         if self.is_full:
+            self._is_carrying = True
             start_new_thread(self._carry_input, ())
 
     def close(self):
@@ -4242,6 +4279,17 @@ class _Terminal(object):
         with self._lock:
             self._restore()
             self._is_open = False
+        self._retired.append(self)
+
+    _retired = []  # type: List[_Terminal]      # closed, but somebody may still ask how it was set
+
+    def _let_go(self):
+        # type: () -> None
+        """Close our ends, now that another attempt begins, unless the thread that carries what is typed has not gone yet."""
+        if not self._is_carrying:
+            self._retired.remove(self)
+            for master, _ in self._masters:
+                os.close(master)
 
     def split(self, data):
         # type: (bytes) -> Tuple[bytes, bytes]
@@ -4294,6 +4342,13 @@ class _Terminal(object):
     def _carry_input(self):
         # type: () -> None
         """Thread: pass on what is typed, counting the Ctrl-C that concern us as well."""
+        try:
+            self._carry_keys()
+        finally:
+            self._is_carrying = False
+
+    def _carry_keys(self):
+        # type: () -> None
         import select
         while self._is_open:
             try:
@@ -4505,6 +4560,8 @@ def _not_negative(name, value):
 
 def _check_reasons(name, reasons):
     # type: (str, Sequence[Any]) -> Tuple[Any, ...]
+    if isinstance(reasons, (str, int)):
+        raise UsageError('%s%r: must be a list of exit codes and causes' % (name, reasons))
     for reason in reasons:
         if isinstance(reason, int):
             if not -64 <= reason <= 255:
@@ -4523,7 +4580,7 @@ def parse_reasons(text):
     (75, 'timeout')
     """
     words = [word.strip() for word in text.split(',')]
-    return _check_reasons('', [int(word) if word.lstrip('-').isdecimal() else word for word in words])
+    return _check_reasons('', [int(word) if word[word.startswith('-'):].isdecimal() else word for word in words])
 
 
 # ======================================================================================================
@@ -4820,7 +4877,7 @@ class _Writing(object):
             if kind is not None:
                 self._roll_back()
             self._borrowed.__exit__(None, None, None)
-        if kind is not None and isinstance(error, _sqlite().Error):
+        if kind is not None and isinstance(error, (_sqlite().Error, OverflowError)):
             raise _history_error(self._path, error)
 
     def _roll_back(self):
@@ -4851,10 +4908,12 @@ def _first(connection, sql, values=()):
 
 
 def _history_error(path, error):
-    # type: (str, BaseException) -> HistoryError
+    # type: (str, BaseException) -> RunnerError
     """Say in one sentence what SQLite or the file system had against it; the one place that translates."""
     if isinstance(error, HistoryError):
         return error
+    if isinstance(error, OverflowError):
+        return UsageError('a number is too large for %s: whole numbers have at most 63 bits there' % path)
     text = str(error)
     for part, sentence in (
             ('locked', 'locked by another process; it was waited for'),
@@ -4873,6 +4932,9 @@ def _history_error(path, error):
 
 #: Held while a function is made known to SQLite: PyPy's sqlite3 fails when two threads do so for the first time at once.
 _registering = allocate_lock()
+#: Held while a history file is made: closing any descriptor of a file drops all locks that this process has on it (fcntl(2)),
+#: also those of another thread's SQLite.
+_creating = allocate_lock()
 
 
 class HistoryManager(object):
@@ -4996,12 +5058,13 @@ class HistoryManager(object):
 
     def _create_file(self):
         # type: () -> None
-        if not os.path.exists(self.db_path):
-            make_private_folder(os.path.dirname(self.db_path))
-            try:
-                os.close(os.open(self.db_path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-            except FileExistsError:
-                pass
+        with _creating:
+            if not os.path.exists(self.db_path):
+                make_private_folder(os.path.dirname(self.db_path))
+                try:
+                    os.close(os.open(self.db_path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+                except FileExistsError:
+                    pass
 
     def _connect(self, target, uri=False):
         # type: (str, bool) -> Any
@@ -5096,10 +5159,12 @@ class HistoryManager(object):
         if os.path.exists(path + '-wal'):
             import shutil
             import tempfile
-            self._copy = self._copy or tempfile.mkdtemp(prefix='script-runner-')
+            with self._lock:
+                self._copy = self._copy or tempfile.mkdtemp(prefix='script-runner-')
+                folder = tempfile.mkdtemp(dir=self._copy)          # another connection may have an earlier copy open
             for suffix in ('', '-wal'):
-                shutil.copy(path + suffix, os.path.join(self._copy, 'history.db' + suffix))
-            path, mode = os.path.join(self._copy, 'history.db'), 'mode=rw'
+                shutil.copy(path + suffix, os.path.join(folder, 'history.db' + suffix))
+            path, mode = os.path.join(folder, 'history.db'), 'mode=rw'
         else:
             mode = 'mode=ro&immutable=1'
         try:
@@ -5207,8 +5272,7 @@ class HistoryManager(object):
     def count_older_than(self, days):
         # type: (float) -> int
         """Return how many runs `cleanup_old_data` would delete."""
-        cutoff = int((time.time() - days * 86400.0) * 1000000)
-        return self._read("SELECT count(*) FROM run WHERE start_time < ? AND status <> 'running'", (cutoff,))[0][0]
+        return self._read("SELECT count(*) FROM run WHERE start_time < ? AND status <> 'running'", (_days_ago(days),))[0][0]
 
     def set_baseline(self, run_id):
         # type: (int) -> None
@@ -5710,7 +5774,7 @@ class HistoryManager(object):
         with self.get_connection() as connection:
             try:
                 return connection.execute(sql, values).fetchall()
-            except _sqlite().Error as error:
+            except (_sqlite().Error, OverflowError) as error:
                 raise _history_error(self.db_path, error)
 
     def _selection(self, script_path, days, where=None):
@@ -5722,7 +5786,7 @@ class HistoryManager(object):
             values.append(_canonical(script_path))
         if days is not None:
             clause.append('start_time >= ?')
-            values.append(int(max(0.0, time.time() - days * 86400.0) * 1000000))
+            values.append(_days_ago(days))
         if where is not None:
             condition = self._read_condition(where)
             sql, more = condition.to_sql({name: _condition_column(condition, name) for name in condition.names})
@@ -5781,7 +5845,7 @@ class HistoryManager(object):
                 runs = []  # type: List[Dict[str, Any]]
                 _read_runs(runs.extend, connection, clause, values)
                 return runs
-            except _sqlite().Error as error:
+            except (_sqlite().Error, OverflowError) as error:
                 raise _history_error(self.db_path, error)
 
 
@@ -5883,7 +5947,7 @@ class _Snapshot(object):
     def __exit__(self, kind, error, *_):
         # type: (Any, Any, *Any) -> None
         self._borrowed.__exit__(kind)                # which rolls back what is still open
-        if kind is not None and isinstance(error, _sqlite().Error):
+        if kind is not None and isinstance(error, (_sqlite().Error, OverflowError)):
             raise _history_error(self._path, error)
 
 
@@ -5961,7 +6025,12 @@ def _canonical(script_path):
     """Return the one spelling of a script's path that history uses; modules keep their '-m name'."""
     if not script_path:
         return '<unknown>'
-    return _encodable(script_path if script_path.startswith(('-m ', '<')) else os.path.realpath(script_path))
+    if script_path.startswith(('-m ', '<')):
+        return _encodable(script_path)
+    try:
+        return _encodable(os.path.realpath(script_path))
+    except (OSError, ValueError):                  # the current folder was removed; what holds a NUL is no path
+        return _encodable(script_path)
 
 
 def _correlation_value(text):
@@ -6711,7 +6780,8 @@ def _age_text(days):
 
 def _days_ago(days):
     # type: (float) -> int
-    return int((time.time() - days * 86400.0) * 1000000)
+    """Return microseconds since 1970; what is longer ago than an integer of SQLite can say is the earliest that it can."""
+    return int(max(-9.2e18, (time.time() - days * 86400.0) * 1000000))
 
 
 def _pages(history):
@@ -6851,21 +6921,25 @@ def _is_runner_gone(proof, hostname, started, last_write):
 def _spool_folders(db_path):
     # type: (str) -> List[str]
     import tempfile
+    return [db_path + '.spool', os.path.join(_state_folder(), 'spool'), _spool_below(tempfile.gettempdir())]
+
+
+def _spool_below(temporary):
+    # type: (str) -> str
     user = str(os.getuid()) if hasattr(os, 'getuid') else 'me'
-    return [db_path + '.spool', os.path.join(_state_folder(), 'spool'),
-            os.path.join(tempfile.gettempdir(), 'script-runner-%s' % user, 'spool')]
+    return os.path.join(os.path.abspath(temporary), 'script-runner-%s' % user, 'spool')
 
 
 def _spooled_files(db_path):
     # type: (str) -> List[str]
-    """Return the files that may hold records of this database, in folders that are our own."""
+    """Return the files that may hold records of this database, in folders that are our own.
+
+    Which folder for temporary files was writable at the time (`tempfile.gettempdir`) is not known any more: all are looked into.
+    """
     folders = [db_path + '.spool', os.path.join(_state_folder(), 'spool')]
-    try:
-        temporary = os.environ.get('TMPDIR') or '/tmp'
-        os.stat(os.path.join(temporary, 'script-runner-%d' % os.getuid()))
-        folders = _spool_folders(db_path)
-    except (OSError, AttributeError):
-        pass
+    for temporary in [os.environ.get(name) for name in ('TMPDIR', 'TEMP', 'TMP')] + ['/tmp', '/var/tmp', '/usr/tmp']:
+        if temporary and _spool_below(temporary) not in folders:
+            folders.append(_spool_below(temporary))
     found = []
     mark = _path_mark(db_path)
     for folder in folders:
@@ -13843,6 +13917,11 @@ class ScriptRunner(object):
             self.settings = config_file if isinstance(config_file, Settings) else Settings.load(config_file)
         given = self.settings.options if self.settings is not None else {}  # type: Dict[str, Any]
         self.script_path = os.fspath(script_path)
+        if isinstance(script_args, (str, bytes)):
+            raise UsageError('script_args %r: one text; give a list of words' % (script_args,))
+        if not isinstance(limits or Limits(), Limits):
+            raise UsageError('limits %r: must be a Limits' % (limits,))
+        _passable('script', self.script_path)
         self.script_args = [os.fspath(a) if hasattr(a, '__fspath__') else str(a) for a in script_args or ()]
         self.timeout = given.get('timeout') if timeout is None else _positive('timeout', parse_duration(timeout))
         self.grace = given.get('grace', 10.0) if grace is None else parse_duration(grace)
@@ -13871,7 +13950,7 @@ class ScriptRunner(object):
         self.limits = _limits_over(limits or Limits(), given)
         self.detach_ok = detach_ok or given.get('detach_ok', False)
         self.lock = given.get('lock') if lock is None else lock
-        self.lock_wait = given.get('lock_wait', 0.0) if lock_wait is None else lock_wait
+        self.lock_wait = given.get('lock_wait', 0.0) if lock_wait is None else parse_duration(lock_wait)
         self.hang_stack = hang_stack or given.get('hang_stack', False)
         self.monitor_interval = given.get('monitor_interval', 0.1)
         self.retry_config = retry_config_of({}, self.settings)
@@ -13923,7 +14002,7 @@ class ScriptRunner(object):
             raise
         self._conclude_alerts(result)
         for hook in self.hooks:
-            self._guarded('post hook', hook.post, result)
+            self._guarded('post hook', hook, 'post', result)
         result['warnings'] += self._warnings
         return result
 
@@ -14036,13 +14115,13 @@ class ScriptRunner(object):
         try:
             plan = self._plan = self._make_plan(correlation_id, number)
             for hook in self.hooks:
-                self._guarded('pre hook', hook.pre, dict(self._describe_plan(plan), correlation_id=correlation_id,
-                                                         attempt_number=number))
+                self._guarded('pre hook', hook, 'pre', dict(self._describe_plan(plan), correlation_id=correlation_id,
+                                                            attempt_number=number))
             attempt = self._attempt_form(plan, self._sinks or self._default_sinks())
             self._attempt = attempt
             attempt.spawn()
         except LaunchError as error:
-            self._record_launch_error(correlation_id, error)
+            self._record_launch_error(correlation_id, number, error)
             raise
         except OSError as error:                            # out of descriptors, for example
             raise RunnerError('%s: not started: %s' % (self.script_path, error.strerror or error))
@@ -14082,11 +14161,11 @@ class ScriptRunner(object):
             if left <= _LONGEST_WAIT:
                 return False
 
-    def _guarded(self, what, call, argument):
-        # type: (str, Callable[[Any], None], Any) -> None
+    def _guarded(self, what, hook, method, argument):
+        # type: (str, Any, str, Any) -> None
         """Border: a hook of the user's may do what it likes to itself."""
         try:
-            call(argument)
+            getattr(hook, method)(argument)
         except (Exception, SystemExit) as error:
             self._warnings.append('%s failed: %r' % (what, error))
 
@@ -14210,11 +14289,11 @@ class ScriptRunner(object):
             return None
         return recorder
 
-    def _record_launch_error(self, correlation_id, error):
-        # type: (str, LaunchError) -> None
+    def _record_launch_error(self, correlation_id, number, error):
+        # type: (str, int, LaunchError) -> None
         """Keep a run that never began, so that a cron job with a mistyped path is seen in the history."""
-        plan = LaunchPlan(correlation_id=correlation_id, attempt_number=1, script_args=self.script_args,
-                          script_path='-m ' + self.script_path if self.module else os.path.realpath(self.script_path),
+        plan = LaunchPlan(correlation_id=correlation_id, attempt_number=number, script_args=self.script_args,
+                          script_path='-m ' + self.script_path if self.module else _real_path(self.script_path),
                           cwd=self.working_dir)
         attempt = Attempt(plan)
         manager = self._history()
@@ -14227,6 +14306,7 @@ class ScriptRunner(object):
             self._finish_record(recorder, attempt, _launch_error_record(error))
             error.execution_id = recorder.run_id  # type: ignore[attr-defined]
             error.correlation_id = correlation_id  # type: ignore[attr-defined]
+            error.attempt_number = number  # type: ignore[attr-defined]
 
     def _finish_record(self, recorder, attempt, final):
         # type: (Optional[_Recorder], Attempt, Dict[str, Any]) -> None
@@ -14290,7 +14370,7 @@ class ScriptRunner(object):
             return
         try:
             run = dict(_host_facts(), **_first_record(plan, self.labels, None, 0.0)) if plan is not None else _host_facts()
-            run.setdefault('script_path', '-m ' + self.script_path if self.module else os.path.realpath(self.script_path))
+            run.setdefault('script_path', '-m ' + self.script_path if self.module else _real_path(self.script_path))
             run.setdefault('script_args', self.script_args)
             run.pop('metrics', None)
             manager.conclude(result, run, live)
@@ -14307,7 +14387,7 @@ class ScriptRunner(object):
         """Tell also of a script that could not be started; `error` gets `alerts` and `warnings`."""
         result = {'status': 'failed', 'success': False, 'cause': 'launch_error', 'evidence': str(error), 'warnings': [],
                   'error_summary': str(error), 'correlation_id': getattr(error, 'correlation_id', None),
-                  'attempt_number': 1, 'alerts': [],
+                  'attempt_number': getattr(error, 'attempt_number', 1), 'alerts': [],
                   'execution_id': getattr(error, 'execution_id', None), 'stdout': '', 'stderr': '',
                   'metrics': dict(dict.fromkeys(METRICS), exit_code=error.exit_status, success=False)}  # type: Dict[str, Any]
         self._conclude_alerts(result)
@@ -14340,6 +14420,8 @@ def run_ab(make_a, make_b, runs=10, on_run=None):
     `metrics` (for each what `compare_samples` returns, `metric`, `values` and a `sentence`), `verdict`, `sentence` of the time.
     Raises RunnerError when a run does not succeed: what fails early looks fast.
     """
+    if runs < 1:
+        raise UsageError('runs=%r: must be a whole number of at least 1' % (runs,))
     values = {'a': [], 'b': []}  # type: Dict[str, List[Dict[str, Any]]]
     order = [which for round_of_both in ab_order(runs) for which in round_of_both]
     for done, which in enumerate(order, 1):
@@ -14483,8 +14565,11 @@ class _RunLock(object):
                 if time.monotonic() >= deadline:
                     self._refuse()
                 time.sleep(min(0.05, max(0.0, deadline - time.monotonic())))
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, b'%d %d\n' % (os.getpid(), int(time.time())), 0)
+        try:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, b'%d %d\n' % (os.getpid(), int(time.time())), 0)
+        except OSError:                              # a full disk: the lock is held, only by whom is not told
+            pass
         return self
 
     def _refuse(self):
@@ -14587,16 +14672,32 @@ def _positive(name, value):
 
 def _stream_writer(stream):
     # type: (Any) -> Callable[[bytes], None]
-    """Return a function that writes bytes to a text stream, also to one that somebody put in place of sys.stdout."""
+    """Return a function that writes bytes to a text stream, also to one that somebody put in place of sys.stdout.
+
+    Where that takes text only, a character that comes in two parts waits for its second; b'' ends that.
+    """
+    import codecs
+    decoder = codecs.getincrementaldecoder('utf-8')('replace')
+
     def write(data):
         # type: (bytes) -> None
+        stream.flush()                               # what the user's code printed before
         binary = getattr(stream, 'buffer', None)
         if binary is not None:
             binary.write(data)
         else:
-            stream.write(data.decode('utf-8', 'replace'))
+            stream.write(decoder.decode(data, not data))
         stream.flush()
     return write
+
+
+def _real_path(path):
+    # type: (str) -> str
+    """Return the one path of a file, the given one where the current folder was removed."""
+    try:
+        return os.path.realpath(path)
+    except OSError:
+        return path
 
 
 def _current_folder():
@@ -14726,7 +14827,8 @@ def measure(attempt):
         for name, choose in (('cpu_max', max), ('cpu_min', min)):
             metrics[name] = average if metrics[name] is None else choose(metrics[name], average)
         if usage.read_mb is not None:
-            metrics.update(io_read_mb=usage.read_mb, io_write_mb=usage.written_mb)
+            # Who deletes what another has just written has that counted against him (proc(5), cancelled_write_bytes).
+            metrics.update(io_read_mb=usage.read_mb, io_write_mb=max(0.0, usage.written_mb or 0.0))
         # fork copies our resident size into the child's ru_maxrss, so only what exceeds it is known to be the script's.
         if usage.peak_kib > attempt.floor_kib + 1024:
             metrics['memory_max_mb'] = max(usage.peak_kib / 1024.0, metrics['memory_max_mb'] or 0.0)
@@ -14807,9 +14909,12 @@ def begin():
                 stop()
             except Exception as error:
                 found['notes'].append('%%s: %%r' %% (stop.__name__, error))
-        with open(OUT + '.part', 'w', encoding='ascii') as file:
-            file.write(ascii(found))
-        os.replace(OUT + '.part', OUT)
+        try:
+            with open(OUT + '.part', 'w', encoding='ascii') as file:
+                file.write(ascii(found))
+            os.replace(OUT + '.part', OUT)
+        except OSError:
+            pass
 
     if hasattr(os, 'register_at_fork'):
         os.register_at_fork(before=lambda: [call() for call in forks],
@@ -17103,7 +17208,7 @@ def _result_of_no_run(runner, error):
          'reason': 'cannot be judged: the script did not start', 'metric': None, 'value': None, 'baseline': None,
          'change_pct': None, 'runs': None, 'needed': None}
         for gate in runner.cicd_integration.gates]
-    return {'script_path': os.path.abspath(runner.script_path), 'success': False, 'status': 'failed', 'cause': 'launch_error',
+    return {'script_path': _real_path(runner.script_path), 'success': False, 'status': 'failed', 'cause': 'launch_error',
             'evidence': str(error), 'error_summary': None, 'returncode': error.exit_status, 'metrics': {}, 'gate_results': gates,
             'stdout': '', 'stderr': ''}
 
@@ -18487,9 +18592,32 @@ def _cut_at_script(verb, words):
     return list(words[:at]), list(words[at:])
 
 
-def _verb_command(words):
-    # type: (_Words) -> int
+class _Ended(KeyboardInterrupt):
+    """A signal that asks this process to end."""
+
+    def __init__(self, number):
+        # type: (int) -> None
+        super(_Ended, self).__init__()
+        self.number = number
+
+
+def _rise_when_told_to_end():
+    # type: () -> None
+    """Let TERM and HUP rise as Ctrl-C does, for verbs that run scripts as a guest: these are ended first, and files put away."""
+    def rise(number, _):
+        # type: (int, Any) -> None
+        raise _Ended(number)
+
+    for number in _ENDING_SIGNALS:
+        if number != _SIGINT and _signal.getsignal(number) == _signal.SIG_DFL:          # what is ignored (nohup) stays so
+            _signal.signal(number, rise)
+
+
+def _verb_command(words, program):
+    # type: (_Words, bool) -> int
     verb = words.verb or ''
+    if program and (verb == 'ab' or _VERBS[verb].runs_script):
+        _rise_when_told_to_end()
     for option in _OPTIONS:
         if option.name in words.options and not option.everywhere:
             raise UsageError('%s: an option of a run, not of %r' % (option.flag, verb))
@@ -18534,7 +18662,7 @@ def _main(argv, program):
         elif words.shown:
             _print(help_text())
         elif words.verb:
-            return _verb_command(words)
+            return _verb_command(words, program)
         else:
             return _run_command(words, program)
         return 0
@@ -18553,8 +18681,8 @@ def console_main():
     _fill_standard_streams()
     try:
         status = _main(sys.argv[1:], program=True)
-    except KeyboardInterrupt:
-        status = _EXIT_SIGNAL + _SIGINT
+    except KeyboardInterrupt as error:
+        status = _EXIT_SIGNAL + getattr(error, 'number', _SIGINT)
     except SystemExit as stop:                     # argparse after --help
         status = stop.code if isinstance(stop.code, int) else 0
     except BaseException:

@@ -184,6 +184,41 @@ def test_cwd_changes_the_scripts_folder_only(place):
     assert place.run('--cwd', 'nowhere', 'where.py').status == 2
 
 
+@posix_only
+def test_a_relative_interpreter_is_of_our_folder_with_cwd_too(place):
+    """As every other path on the command line."""
+    os.mkdir(os.path.join(place.folder, 'there'))
+    os.symlink(sys.executable, os.path.join(place.folder, 'my-python'))
+    finished = place.run('--cwd', 'there', '--python', './my-python', place.write('where.py', 'import os; print(os.getcwd())'))
+    assert finished.status == 0 and finished.out.decode().strip().endswith('there'), finished
+
+
+@posix_only
+def test_a_folder_does_not_hide_the_program_of_its_name(place):
+    """terraform/ beside which one runs terraform."""
+    os.mkdir(os.path.join(place.folder, 'echo'))
+    assert place.run('echo', 'hello').out == b'hello\n'
+
+
+@linux_only
+@pytest.mark.parametrize('number', ['ENOSYS', 'EPERM'])
+def test_signals_arrive_where_the_kernel_has_no_pidfd(number, monkeypatch):
+    """Kernels before 5.3, and sandboxes that do not know the call; a process that got the pid later is not hit there either."""
+    import errno
+
+    def refuse(pid, flags=0):
+        raise OSError(getattr(errno, number), 'refused')
+    monkeypatch.setattr(os, 'pidfd_open', refuse, raising=False)
+    process = Started([sys.executable, '-c', 'import time; time.sleep(600)'])
+    try:
+        start = runner.process_start(process.pid)
+        assert not runner.send_signal(process.pid, start + 1, signal.SIGTERM)
+        assert runner.send_signal(process.pid, start, signal.SIGTERM)
+        assert process.wait() == -signal.SIGTERM
+    finally:
+        process.end()
+
+
 # -- what cannot be started --------------------------------------------------------------------------------
 
 def test_a_missing_script_is_127_in_one_sentence(place):
@@ -195,6 +230,20 @@ def test_a_missing_script_is_127_in_one_sentence(place):
     assert text.startswith('runner: reprot.py: no such file') and "did you mean 'report.py'?" in text and text.count('\n') == 1
     row = place.rows()[0]
     assert (row['cause'], row['status'], row['exit_code']) == ('launch_error', 'failed', 127)
+
+
+@posix_only
+@pytest.mark.skipif(PYPY, reason='PyPy itself does not start in a folder that is gone')
+def test_a_missing_script_in_a_folder_that_was_removed(place):
+    """One sentence, too."""
+    folder = os.path.join(place.folder, 'gone')
+    os.mkdir(folder)
+    command = 'rmdir "$1"; exec "$0" -m runner nosuch.py'
+    process = Started(['bash', '-c', command, sys.executable, folder], cwd=folder, env=place.env, stdout=subprocess.PIPE,
+                      stderr=subprocess.PIPE)
+    out, err = process.communicate()
+    assert process.returncode == 127 and out == b'' and err.count(b'runner: nosuch.py: no such file') == 1 and b'Traceback' not in err, err
+    assert place.rows()[0]['cause'] == 'launch_error'
 
 
 @posix_only
@@ -537,6 +586,18 @@ def test_a_hang_leaves_evidence(place):
     assert result['artefacts']['hang'].count('thread ') >= 2 and 'sleeping' in result['artefacts']['hang']
     assert place.rows('SELECT content FROM artefacts')[0]['content'] == result['artefacts']['hang']
     assert b'sleeping' in place.run('show', 'last').out
+
+
+@linux_only
+def test_a_secret_of_several_words_is_not_in_the_evidence():
+    """Each argument is judged as one, also those of what the script started."""
+    process = Started([sys.executable, '-c', 'import time; time.sleep(600)', '--password', 'hunter2 and more', 'plain words'])
+    try:
+        text = wait_until(lambda: [t for t in [runner.describe_hang([(process.pid, runner.process_start(process.pid))])] if 'plain' in t],
+                          'the command')[0]
+        assert '--password [redacted] plain words' in text and 'more' not in text
+    finally:
+        process.end()
 
 
 @linux_only

@@ -156,10 +156,10 @@ def run_step(place, text, **inputs):
     """Execute the action's step as GitHub does (bash with -e and pipefail); returns (finished, outputs)."""
     names = [name for name, value in action_steps()['run'][0].items()]
     env = dict(place.env, **dict.fromkeys(names, ''))
-    env.update(INPUT_PYTHON=sys.executable, PROGRAM=os.path.join(place.folder, 'program'), FOLDER=place.folder,
+    env.update(INPUT_PYTHON=sys.executable, SCRIPT_RUNNER_PROGRAM=os.path.join(place.folder, 'program'), SCRIPT_RUNNER_FOLDER=place.folder,
                GITHUB_OUTPUT=os.path.join(place.folder, 'outputs'), GITHUB_STEP_SUMMARY=os.path.join(place.folder, 'summary'), GITHUB_ACTIONS='true')
     env.update(inputs)
-    write_program(env['PROGRAM'], "exec '%s' -m runner \"$@\"\n" % sys.executable)
+    write_program(env['SCRIPT_RUNNER_PROGRAM'], "exec '%s' -m runner \"$@\"\n" % sys.executable)
     process = Started(['bash', '--noprofile', '--norc', '-eo', 'pipefail', place.write('step.sh', text)], cwd=place.folder, env=env,
                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     out, err = process.communicate()
@@ -169,6 +169,13 @@ def run_step(place, text, **inputs):
 
 
 HOSTILE = '$(touch hacked); `touch hacked` "quoted" \'x\' *'
+
+
+def test_the_action_leaves_the_jobs_variables_to_the_script(place):
+    """Whatever a job calls its own; of ours nothing arrives."""
+    place.write('job.py', 'import os; print(os.environ["FOLDER"], os.environ["PROGRAM"], "SCRIPT_RUNNER_FOLDER" in os.environ)')
+    status, out, err, _ = run_step(place, action_steps()['run'][1], INPUT_SCRIPT='job.py', FOLDER='mine', PROGRAM='too')
+    assert (status, out) == (0, 'mine too False\n'), err
 
 
 def test_the_action_runs_a_script_with_gates(place):

@@ -4,6 +4,7 @@ import fractions
 import json
 import os
 import pstats
+import signal
 import stat
 import sys
 import xml.etree.ElementTree
@@ -332,6 +333,29 @@ def test_overhead_of_a_script_that_fails_is_refused(place):
     """What fails early looks fast."""
     finished = place.run('overhead', '--runs', '1', place.write('fail.py', 'raise SystemExit(4)'))
     assert finished.status == 125 and b'overhead: the bare script did not succeed (exit, exit status 4)' in finished.err
+
+
+def test_a_profile_that_cannot_be_written_costs_the_profile_only(place):
+    """Nothing of it is seen on the script's stderr."""
+    path = place.write('job.py', 'import os, sys\nos.mkdir(os.path.join(os.path.dirname(sys.modules["sitecustomize"].__file__), "found.part"))\n'
+                                 'sys.exit(3)')
+    finished = place.run('profile', '--cpu', 'cProfile', '--memory', 'none', '--no-history', path)
+    assert finished.status == 3 and b'Traceback' not in finished.err and b'Errno' not in finished.err, finished
+    assert b'is lost' in finished.err
+
+
+@conftest.own_process_only
+@pytest.mark.parametrize('words', [['profile', '--memory', 'none', '--no-history'], ['ab', '--runs', '1']])
+def test_what_a_verb_runs_does_not_outlive_it(place, words):
+    """TERM ends the script too, and puts the files away; the exit status tells of it."""
+    path = place.write('job.py', 'import os, sys, time\nwith open("pids", "a") as f:\n    f.write("%d\\n" % os.getpid())\ntime.sleep(600)')
+    process = place.start(*(words + ([path] if words[0] == 'profile' else ['%s %s' % (sys.executable, path)] * 2)))
+    tree = conftest.read_pids(os.path.join(place.folder, 'pids'), 1)
+    process.terminate()
+    process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM
+    conftest.assert_tree_gone(tree)
+    assert [name for name in os.listdir(place.folder) if name.startswith('script-runner-')] == []
 
 
 def test_the_bootstrap_is_python_of_3_6():

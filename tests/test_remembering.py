@@ -329,6 +329,64 @@ def test_a_runner_is_gone_only_when_that_is_proven(proof, hostname, age, gone):
     assert runner._is_runner_gone(proof, hostname.replace('HOST', os.uname().nodename), when, when) is gone
 
 
+def test_a_file_is_not_opened_while_it_is_being_made(tmp_path, monkeypatch):
+    """Closing the descriptor that made it would drop the locks that another thread's SQLite has by then (fcntl(2))."""
+    path, threads, came_too_early = str(tmp_path / 'history.db'), [], []
+    make = os.open
+
+    def make_slowly(name, *more):
+        descriptor = make(name, *more)
+        if name == path and not threads:
+            threads.append(threading.Thread(target=lambda: runner.HistoryManager(path).get_scripts()))
+            threads[0].start()
+            threads[0].join(0.3)
+            came_too_early.append(not threads[0].is_alive())
+        return descriptor
+    monkeypatch.setattr(os, 'open', make_slowly)
+    with runner.HistoryManager(path) as history:
+        assert history.get_scripts() == []
+    threads[0].join(30)
+    assert came_too_early == [False]
+
+
+def test_each_connection_reads_a_copy_of_its_own(history):
+    """Where only a copy can be read (a log in a folder that is not ours), a later one does not overwrite what is being read."""
+    save(history)
+    with runner.HistoryManager(history.db_path) as reader:
+        connections = [reader._open_for_reading() for _ in range(2)]
+        files = [connection.execute('PRAGMA database_list').fetchone()[2] for connection in connections]
+        assert len(set(files)) == 2
+        for connection in connections:
+            assert connection.execute('SELECT count(*) FROM executions').fetchone() == (1,)
+            connection.close()
+    assert [path for path in files if os.path.exists(path)] == []
+
+
+@pytest.mark.parametrize('days', [1e9, 1e300, float('inf')])
+def test_the_longest_time_ago_is_all_of_it(history, days):
+    """Also what no integer of SQLite can say."""
+    save(history)
+    assert len(history.get_execution_history(days=days)) == 1
+    assert history.count_older_than(days) == history.cleanup_old_data(days, limit=5) == 0
+
+
+@pytest.mark.parametrize('call', [
+    lambda history: history.get_execution(1 << 63), lambda history: history.get_executions_paginated(page=1 << 70),
+    lambda history: history.find_runs(page=1 << 70), lambda history: history.set_baseline(1 << 63),
+    lambda history: save(history, metrics={'rows': 1 << 63})])
+def test_a_number_that_sqlite_does_not_have_is_refused(history, call):
+    """With a sentence, and nothing is left half done."""
+    with pytest.raises(runner.UsageError) as caught:
+        call(history)
+    assert 'too large' in str(caught.value)
+    assert save(history) == 1
+
+
+def test_a_script_whose_name_is_no_path_has_no_runs(history):
+    """A NUL is in no path."""
+    assert history.get_execution_history('a\0b.py') == []
+
+
 # -- what can be wrong with the file -----------------------------------------------------------------------
 
 def spooled(place):
@@ -540,6 +598,21 @@ def test_a_spooled_record_is_taken_in_once(place, job):
     os.chmod(os.path.dirname(waiting), 0o700)
     place.run('history')
     assert len(place.rows()) == 2 and not os.path.exists(waiting)
+
+
+def test_a_record_is_found_whichever_folder_for_temporary_files_it_went_to(history, tmp_path, monkeypatch):
+    """$TMPDIR may be unset, or full at the time: the record then went to another, and is taken in from there."""
+    import tempfile
+    monkeypatch.delenv('TMPDIR', raising=False)
+    monkeypatch.setenv('TEMP', str(tmp_path))
+    monkeypatch.setattr(tempfile, 'tempdir', None)
+    monkeypatch.setenv('XDG_STATE_HOME', str(tmp_path / 'file'))
+    for name in ('file', 'history.db.spool'):
+        (tmp_path / name).write_text('no folder')
+    path = runner._spool(history.db_path, runner._complete_record({'script_path': 'job.py', 'status': 'failed'}))
+    assert os.path.dirname(os.path.dirname(os.path.dirname(path))) == str(tmp_path)
+    assert history.count_spooled() == 1
+    assert history.tidy() == (0, 1) and not os.path.exists(path) and history.get_execution(1)['status'] == 'failed'
 
 
 @posix_only

@@ -55,7 +55,8 @@ def test_total_time_bounds_the_attempts():
 
 
 @pytest.mark.parametrize('options', [{'strategy': 'exponental'}, {'max_attempts': 0}, {'max_attempts': 1.5}, {'base_delay': -1},
-                                     {'retry_on': ['timeoutt']}, {'skip_on': [300]}, {'max_delay': float('nan')}])
+                                     {'retry_on': ['timeoutt']}, {'skip_on': [300]}, {'max_delay': float('nan')}, {'retry_on': 75},
+                                     {'skip_on': 'timeout'}])
 def test_values_that_cannot_be_are_refused(options):
     """UsageError, with the nearest valid name where there is one."""
     with pytest.raises(runner.UsageError) as caught:
@@ -105,11 +106,20 @@ def test_a_timeout_holds_for_each_attempt(place):
 @pytest.mark.parametrize('words, part', [
     (['--retry', 'x'], "'x'"), (['--retry', '0'], "'0'"), (['--retry-delay', '1s'], '--retry N'),
     (['--retry', '1', '--retry-on', 'timout'], "--retry-on 'timout': neither an exit code nor a cause; did you mean 'timeout'"),
+    (['--retry', '1', '--retry-on', '--5'], "--retry-on '--5': neither an exit code nor a cause"),
     (['--retry', '1', '--retry-strategy', 'fibonaci'], "did you mean 'fibonacci'")])
 def test_bad_values_are_named(place, words, part):
     """Exit 2, and nothing was started."""
     finished = place.run(*(words + [script('exit_with.py'), '0']))
     assert finished.status == 2 and part in finished.err.decode() and not os.path.exists(place.history)
+
+
+def test_an_attempt_that_cannot_be_started_does_not_replace_the_one_before(place):
+    """A script that goes away between two attempts: both are rows, each with its own end."""
+    path = place.write('once.py', 'import os, sys; os.unlink(sys.argv[0]); sys.exit(7)')
+    finished = place.run('--retry', '2', '--retry-delay', '0', path)
+    assert finished.status == 127 and b'once.py: no such file' in finished.err
+    assert [(row['attempt_number'], row['cause'], row['exit_code']) for row in place.rows()] == [(1, 'exit', 7), (2, 'launch_error', 127)]
 
 
 def test_the_api_retries_three_times_when_told(tmp_path):
@@ -166,6 +176,9 @@ def test_hooks_run_and_may_fail(tmp_path):
     job.hooks.append(Hook())
     result = job.run_script()
     assert seen == [1, 'success'] and result['success'] and 'planted' in result['warnings'][0]
+    job.hooks = [object()]
+    result = job.run_script()
+    assert result['success'] and [warning.partition(':')[0] for warning in result['warnings']] == ['pre hook failed', 'post hook failed']
 
 
 def test_the_log_file_holds_json_lines(place):
@@ -242,6 +255,15 @@ def test_a_lock_admits_one_run(place):
     waiting.communicate()
     assert waiting.returncode == 4
     assert place.run('--lock', 'a/b', script('exit_with.py'), 0).status == 2
+
+
+@own_process_only
+def test_a_lock_is_held_on_a_full_disk_too(place):
+    """What is not written is who holds it; the script runs."""
+    import resource
+    finished = place.run('--no-history', '--lock', 'nightly', script('exit_with.py'), 4,
+                         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)))
+    assert finished.status == 4 and b'Traceback' not in finished.err, finished
 
 
 def test_wait_until_is_not_vain():

@@ -43,11 +43,80 @@ def test_output_is_passed_on_when_asked(run, capsys):
     assert 'ValueError' in err and out == ''
 
 
+def test_output_is_passed_on_behind_what_was_printed_before(tmp_path):
+    """Also where sys.stdout is a pipe, whose text waits in a buffer."""
+    job = tmp_path / 'job.py'
+    job.write_text('print("script")')
+    code = ('import runner, sys\nprint("before")\nrunner.ScriptRunner(sys.argv[1], enable_history=False, stream_output=True).run_script()\n'
+            'print("after")')
+    env = dict(os.environ, PYTHONPATH=os.path.dirname(os.path.abspath(runner.__file__)))
+    env.pop('PYTHONUNBUFFERED', None)
+    out = subprocess.check_output([sys.executable, '-c', code, str(job)], env=env)
+    assert out.split() == [b'before', b'script', b'after']
+
+
+def test_a_character_that_comes_in_two_parts_is_one(run, tmp_path, monkeypatch):
+    """Where something that takes only text stands in place of sys.stdout (a notebook)."""
+    import io
+    job = tmp_path / 'job.py'
+    job.write_text('import os, time\nos.write(1, b"caf\\xc3")\ntime.sleep(0.2)\nos.write(1, b"\\xa9 \\xc3")')
+    monkeypatch.setattr(sys, 'stdout', io.StringIO())
+    run(str(job), stream_output=True, enable_history=False).run_script()
+    assert sys.stdout.getvalue() == 'caf\xe9 \ufffd'
+
+
+def test_output_that_is_not_kept_is_counted_all_the_same(run):
+    """capture_bytes=0."""
+    result = run(script('latin1_output.py'), capture_bytes=0, enable_history=False).run_script()
+    assert (result['stdout'], result['stdout_lines'], result['warnings']) == ('', 2, [])
+
+
+def test_nothing_less_than_nothing_is_written():
+    """The kernel counts against a script what it deletes of another's fresh file."""
+    attempt = runner.Attempt(runner.LaunchPlan(capture_bytes=0, attempt_number=1))
+    attempt.usage, attempt.ended = runner.Usage(), 1.0
+    attempt.usage.read_mb, attempt.usage.written_mb = 2.0, -0.5
+    metrics = runner.measure(attempt)
+    assert (metrics['io_read_mb'], metrics['io_write_mb']) == (2.0, 0.0)
+
+
 def test_a_failing_script_says_why(run):
     """error_summary is the exception's line."""
     result = run(script('exit_with.py'), 'x').run_script()
     assert result['status'] == 'failed' and result['returncode'] == 1 and not result['success']
     assert result['error_summary'].startswith('ValueError')
+
+
+@pytest.mark.skipif(os.name != 'posix' or PORTABLE, reason='needs flock')
+def test_a_lock_is_waited_for_as_long_as_a_text_says(run, monkeypatch, tmp_path):
+    """As `timeout` and `grace`."""
+    monkeypatch.setenv('XDG_STATE_HOME', str(tmp_path))
+    assert run(script('exit_with.py'), '0', lock='nightly', lock_wait='5s').run_script()['success']
+
+
+def test_no_run_at_all_compares_nothing():
+    """UsageError, as on the command line."""
+    with pytest.raises(runner.UsageError):
+        runner.run_ab(None, None, 0)
+
+
+def test_a_run_without_descriptors_leaves_none_open(run, monkeypatch):
+    """Who is short of them does not lose more with each run that cannot begin."""
+    import errno
+    make, made = os.pipe, []
+
+    def make_one():
+        if made:
+            raise OSError(errno.EMFILE, 'Too many open files')
+        made.extend(make())
+        return tuple(made)
+    monkeypatch.setattr(os, 'pipe', make_one)
+    with pytest.raises(runner.RunnerError) as caught:
+        run(script('exit_with.py'), '0', enable_history=False).run_script()
+    assert 'Too many open files' in str(caught.value) and len(made) == 2
+    for descriptor in made:
+        with pytest.raises(OSError):
+            os.fstat(descriptor)
 
 
 def test_a_missing_script_raises(run, tmp_path):
@@ -62,11 +131,18 @@ def test_a_missing_script_raises(run, tmp_path):
 @pytest.mark.parametrize('options', [{'timeout': 0}, {'timeout': -1}, {'timeout': 'abc'}, {'log_level': 'LOUD'},
                                      {'config_file': 'x.yaml'}, {'grace': 'x'}, {'grace': float('nan')}, {'capture_bytes': -1},
                                      {'capture_bytes': 'x'}, {'env_vars': {'A': 'a\0b'}}, {'env_vars': {'A=B': 'x'}},
-                                     {'env_vars': {'': 'x'}}, {'env_vars': {'A': 3}}])
+                                     {'env_vars': {'': 'x'}}, {'env_vars': {'A': 3}}, {'limits': {'memory': 1}}])
 def test_values_that_cannot_be_are_refused(run, options):
     """UsageError at construction, naming the value."""
     with pytest.raises(runner.UsageError):
         run('job.py', **options)
+
+
+@pytest.mark.parametrize('script_path, words', [('job.py', '--fast'), ('a\0b.py', [])])
+def test_words_that_are_one_text_and_names_that_are_none_are_refused(script_path, words):
+    """'--fast' is not six words of one letter."""
+    with pytest.raises(runner.UsageError):
+        runner.ScriptRunner(script_path, words)
 
 
 @pytest.mark.parametrize('word', ['a\0b', '\ud800'])
@@ -277,6 +353,27 @@ def test_ctrl_c_in_the_users_process_ends_the_tree_and_rises(tmp_path):
     assert_tree_gone(tree)
     with runner.HistoryManager(str(tmp_path / 'h.db')) as manager:
         assert manager.get_execution(1)['cause'] == 'interrupted'
+
+
+@own_process_only
+def test_a_second_ctrl_c_in_the_users_process_leaves_nothing_behind(tmp_path):
+    """It is not waited for the rest of the grace; a script that will not end is killed."""
+    import signal
+    job, pids = tmp_path / 'job.py', str(tmp_path / 'pids')
+    job.write_text('import os, signal, sys, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n'
+                   'with open(sys.argv[1], "w") as f:\n    f.write("%d\\n" % os.getpid())\ntime.sleep(600)')
+    code = ('import sys, runner\nrunner._GuestAttempt._end_tree, end = lambda *a: (end(*a), print("told", flush=True)), '
+            'runner._GuestAttempt._end_tree\ntry:\n    runner.ScriptRunner(sys.argv[1], sys.argv[2:], enable_history=False, '
+            'grace=600).run_script()\nexcept KeyboardInterrupt:\n    print("rose")')
+    env = dict(os.environ, PYTHONPATH=os.path.dirname(os.path.abspath(runner.__file__)))
+    process = Started([sys.executable, '-c', code, str(job), pids], stdout=subprocess.PIPE, env=env)
+    tree = read_pids(pids, 1)
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == b'told\n'
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate()
+    assert out.split() == [b'told', b'rose']
+    assert_tree_gone(tree)
 
 
 def test_importing_is_silent_and_light():

@@ -97,6 +97,14 @@ def screen(place):
         one.close()
 
 
+def test_runs_one_after_another_leave_no_terminals_open(screen, place):
+    """What is closed with the next run does not add up; the session leader is a fork of us and shows what we hold."""
+    code = 'import os, time; print("holds", len(os.listdir("/proc/%d/fd" % os.getppid()))); time.sleep(0.3)'
+    _, seen = screen('--quiet', '--no-history', '--repeat', '4', sys.executable, '-c', code).finish()
+    counts = [int(word) for word in seen.replace(b'holds', b'').split() if word.isdigit()]
+    assert len(counts) == 4 and counts[3] <= counts[1], seen
+
+
 def test_a_script_in_a_terminal_sees_a_terminal(screen, place):
     """All three streams, and the same bytes as bare."""
     code = 'import os, sys; print([os.isatty(n) for n in (0, 1, 2)], os.get_terminal_size()); print("b\\tc"); sys.stdout.flush(); os.write(2, b"err\\n")'
