@@ -126,8 +126,8 @@ def test_show_tells_a_run_in_full(filled):
 
 
 @pytest.mark.parametrize('words, part', [
-    (['show', '99'], 'no such run'), (['show', 'first'], 'not a run'), (['show', '9' * 30], 'too large'),
-    (['history', '--limit', '9' * 30], 'too large'), (['history', 'god.py'], "did you mean 'good.py'?")])
+    (['show', '99'], 'no such run'), (['show', 'first'], 'not a run'), (['show', '9' * 30], 'no such run'),
+    (['history', '--limit', '9' * 30], '18 digits at most'), (['history', 'god.py'], "did you mean 'good.py'?")])
 def test_verbs_name_what_they_do_not_find(filled, words, part):
     """Exit 2 and one sentence."""
     finished = filled.run(*words)
