@@ -3734,6 +3734,8 @@ class _GuestAttempt(Attempt):
         # type: () -> None
         """Ctrl-C came to the user's main thread: the terminal told the script too; end the rest, then let it rise."""
         number = getattr(sys.exc_info()[1], 'number', _SIGINT)        # of the command line: TERM and HUP rise as well
+        if number == _SIGINT and hasattr(os, 'getpgrp') and _foreground_group() == os.getpgrp():
+            self._told_group = os.getpgrp()
         self._end_tree('interrupted', number, 'KeyboardInterrupt' if number == _SIGINT else signal_name(number))
         while True:
             try:
@@ -3742,6 +3744,15 @@ class _GuestAttempt(Attempt):
             except KeyboardInterrupt:                # again: no more grace, but nothing is left behind
                 self._end_tree('interrupted', _SIGKILL, 'KeyboardInterrupt')
         raise
+
+    _told_group = None  # type: Optional[int]       # the processes that the terminal has told of a Ctrl-C
+
+    def _tell(self, processes, number):
+        # type: (Sequence[Tuple[int, int]], int) -> None
+        """A second Ctrl-C would break off what a script does at the first."""
+        if number == _SIGINT and self._told_group is not None:
+            processes = [process for process in processes if not _is_in_group(process[0], self._told_group)]
+        super(_GuestAttempt, self)._tell(processes, number)
 
     def _tree(self):
         # type: () -> List[Tuple[int, int]]
@@ -3756,6 +3767,29 @@ class _GuestAttempt(Attempt):
     def _anything_left(self):
         # type: () -> bool
         return not (self.plan.detach_ok and self._ending is None) and bool(self._tree())
+
+
+def _foreground_group():
+    # type: () -> Optional[int]
+    """Return the process group to which the terminal sends what Ctrl-C makes, None without a terminal."""
+    try:
+        descriptor = os.open('/dev/tty', os.O_RDWR | os.O_NOCTTY)
+    except OSError:
+        return None
+    try:
+        return os.tcgetpgrp(descriptor)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _is_in_group(pid, group):
+    # type: (int, int) -> bool
+    try:
+        return os.getpgid(pid) == group
+    except OSError:
+        return False
 
 
 def _unique(items):

@@ -105,6 +105,20 @@ def test_runs_one_after_another_leave_no_terminals_open(screen, place):
     assert len(counts) == 4 and counts[3] <= counts[1], seen
 
 
+@pytest.mark.parametrize('words', [['-c', 'import runner, sys; runner.ScriptRunner(sys.argv[1], enable_history=False, stream_output=True).run_script()'],
+                                   ['-m', 'runner', 'profile', '--no-history']])
+def test_a_script_of_a_guest_hears_a_ctrl_c_once(screen, place, words):
+    """From the terminal; a second one from us would break off what it does at the first."""
+    job = place.write('job.py', 'import signal, time\nheard = []\nsignal.signal(signal.SIGINT, lambda *_: heard.append(1))\n'
+                                'print("ready", flush=True)\nwhile not heard:\n    time.sleep(0.01)\ntime.sleep(0.3)\n'
+                                'print("heard", len(heard), flush=True)')
+    one = screen(*([sys.executable] + words + [job]), bare=True)
+    one.expect(b'ready')
+    one.type(b'\x03')
+    one.expect(b'heard ')
+    assert one.finish()[1].startswith(b'1\r\n')
+
+
 def test_a_script_in_a_terminal_sees_a_terminal(screen, place):
     """All three streams, and the same bytes as bare."""
     code = 'import os, sys; print([os.isatty(n) for n in (0, 1, 2)], os.get_terminal_size()); print("b\\tc"); sys.stdout.flush(); os.write(2, b"err\\n")'
