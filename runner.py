@@ -3736,13 +3736,14 @@ class _GuestAttempt(Attempt):
         number = getattr(sys.exc_info()[1], 'number', _SIGINT)        # of the command line: TERM and HUP rise as well
         if number == _SIGINT and hasattr(os, 'getpgrp') and _foreground_group() == os.getpgrp():
             self._told_group = os.getpgrp()
-        self._end_tree('interrupted', number, 'KeyboardInterrupt' if number == _SIGINT else signal_name(number))
+        sender = 'KeyboardInterrupt' if number == _SIGINT else signal_name(number)
         while True:
             try:
+                self._end_tree('interrupted', number, sender)
                 self._attend_events()
                 break
             except KeyboardInterrupt:                # again: no more grace, but nothing is left behind
-                self._end_tree('interrupted', _SIGKILL, 'KeyboardInterrupt')
+                number, sender = _SIGKILL, 'KeyboardInterrupt'
         raise
 
     _told_group = None  # type: Optional[int]       # the processes that the terminal has told of a Ctrl-C
