@@ -6062,10 +6062,16 @@ def _canonical(script_path):
         return '<unknown>'
     if script_path.startswith(('-m ', '<')):
         return _encodable(script_path)
+    return _encodable(_real_path(script_path))
+
+
+def _real_path(path):
+    # type: (str) -> str
+    """Return the one path of a file; the given one where the current folder was removed, or it holds a NUL and is no path."""
     try:
-        return _encodable(os.path.realpath(script_path))
-    except (OSError, ValueError):                  # the current folder was removed; what holds a NUL is no path
-        return _encodable(script_path)
+        return os.path.realpath(path)
+    except (OSError, ValueError):
+        return path
 
 
 def _correlation_value(text):
@@ -10571,7 +10577,7 @@ def _message_title(message):
     where += ['on ' + run['hostname']] if run.get('hostname') else []
     state = {'firing': message['severity'], 'resolved': 'RESOLVED'}.get(message['state'], message['state'].upper())
     title = '%s: %s' % (state, what) + (' (%s)' % ' '.join(where) if where else '')
-    return ''.join(c if c >= ' ' and c not in '\x7f\x85\u2028\u2029' else ' ' for c in title)[:180]
+    return ''.join(' ' if _breaks_header(c) else c for c in title)[:180]
 
 
 def _run_facts(message):
@@ -10693,10 +10699,16 @@ class _DeliveryError(Exception):
         self.retry_after = retry_after
 
 
+def _breaks_header(char):
+    # type: (str) -> bool
+    """Tell whether a character may not stand in a header: a control character, or one that Python takes for the end of a line."""
+    return char < ' ' or char in '\x7f\x85\u2028\u2029'
+
+
 def _reject_control(what, text):
     # type: (str, Any) -> str
     """Return a text that may stand in a header; raises UsageError, since a line break would begin another header."""
-    if not isinstance(text, str) or not text.strip() or any(c < ' ' or c in '\x7f\x85\u2028\u2029' for c in text):
+    if not isinstance(text, str) or not text.strip() or any(map(_breaks_header, text)):
         raise UsageError('%s: must be a text without control characters' % what)
     return text
 
@@ -14724,15 +14736,6 @@ def _stream_writer(stream):
             stream.write(decoder.decode(data, not data))
         stream.flush()
     return write
-
-
-def _real_path(path):
-    # type: (str) -> str
-    """Return the one path of a file, the given one where the current folder was removed."""
-    try:
-        return os.path.realpath(path)
-    except OSError:
-        return path
 
 
 def _current_folder():
