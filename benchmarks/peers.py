@@ -444,12 +444,7 @@ def main():
     parser.add_argument('--rounds', type=int, metavar='N', help='rounds of every case (default: each its own number)')
     parser.add_argument('--quick', action='store_true', help='fewer rounds, shorter runs, less output')
     parser.add_argument('--no-results', action='store_true', help='write nothing to benchmarks/results')
-    options = parser.parse_args()
-    for name in options.names:
-        if name not in CASES:
-            parser.error('%s: no such case; there are %s' % (name, ', '.join(CASES)))
-    if options.rounds is not None and options.rounds < 1:
-        parser.error('--rounds %d: at least 1' % options.rounds)
+    options = bench.read_options(parser, CASES, 'case')
     before = os.getloadavg()[0]
     folder = tempfile.mkdtemp(prefix='script-runner-peers-')
     rows, failed = [], False

@@ -530,17 +530,23 @@ def print_row(*cells):
     print('| %s |' % ' | '.join(cell.replace('|', '\\|') for cell in cells), flush=True)
 
 
+def read_options(parser, known, what):
+    """Return the options of this call; names that are not known, and no rounds, end it with a sentence."""
+    options = parser.parse_args()
+    for name in options.names:
+        if name not in known:
+            parser.error('%s: no such %s; there are %s' % (name, what, ', '.join(known)))
+    if options.rounds is not None and options.rounds < 1:
+        parser.error('--rounds %d: at least 1' % options.rounds)
+    return options
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('names', nargs='*', metavar='NAME', help='what to measure (default: all): ' + ', '.join(BENCHMARKS))
     parser.add_argument('--rounds', type=int, metavar='N', help='rounds of every benchmark (default: each its own number)')
     parser.add_argument('--quick', action='store_true', help='fewer rounds, shorter runs, a smaller history; under a minute')
-    options = parser.parse_args()
-    for name in options.names:
-        if name not in BENCHMARKS:
-            parser.error('%s: no such benchmark; there are %s' % (name, ', '.join(BENCHMARKS)))
-    if options.rounds is not None and options.rounds < 1:
-        parser.error('--rounds %d: at least 1' % options.rounds)
+    options = read_options(parser, BENCHMARKS, 'benchmark')
     crashed = False
     before = os.getloadavg()[0]
     folder = tempfile.mkdtemp(prefix='script-runner-bench-')
